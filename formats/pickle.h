@@ -1,0 +1,135 @@
+// Pickles as data: a restricted reader and writer, and the graph between them. Nothing is ever imported or called;
+// a class is two strings, an instance is "callable, arguments, state". What Python shares by identity shares one node, so
+// aliasing and cycles survive a round trip.
+//
+// Owner: a PickleGraph owns all its nodes; ids are valid for its life. Spans and views returned by it are valid until the
+// next call that adds or changes a node. Threads: const methods from several threads.
+// Errors: read_pickle throws corrupt, unsupported (named) or limit; each names the file and the offset of the opcode.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tenon {
+
+using NodeId = std::uint32_t;
+inline constexpr NodeId no_node = 0xFFFFFFFFu;
+
+enum class PickleKind : std::uint8_t {
+  none,
+  boolean,
+  integer,      // fits 64 bits
+  big_integer,  // does not: text() is little-endian two's complement, as pickle has it
+  floating,
+  string,       // text() is UTF-8, lone surrogates encoded as Python's "surrogatepass" does
+  bytes,
+  bytearray,
+  list,
+  tuple,
+  dict,         // items() alternate key and value, in insertion order
+  set,
+  frozenset,
+  global,       // a class or function by module and name
+  persistent,   // items() is one node: the persistent id
+  object,
+};
+
+// An instance: `callable(*args)`, or `callable.__new__(callable, *args)`, then items, then state.
+struct PickleObject {
+  NodeId callable = no_node;
+  NodeId args = no_node;  // a tuple
+  bool is_newobj = false;
+  NodeId state = no_node;  // no_node: none was given
+  std::vector<NodeId> list_items{};
+  std::vector<NodeId> dict_items{};  // key, value, key, value
+};
+
+class PickleGraph {
+ public:
+  NodeId root = no_node;
+
+  std::size_t size() const noexcept { return nodes_.size(); }
+  PickleKind kind(NodeId id) const noexcept { return nodes_[id].kind; }
+  bool is(NodeId id, PickleKind kind) const noexcept { return id != no_node && nodes_[id].kind == kind; }
+  bool is_container(NodeId id) const noexcept;  // may hold other nodes
+
+  // REQUIRES: the node has that kind.
+  bool boolean(NodeId id) const noexcept { return nodes_[id].integer != 0; }
+  std::int64_t integer(NodeId id) const noexcept { return nodes_[id].integer; }
+  double floating(NodeId id) const noexcept;
+  std::string_view text(NodeId id) const noexcept;  // string, bytes, bytearray, big_integer
+  std::string_view global_module(NodeId id) const noexcept;
+  std::string_view global_name(NodeId id) const noexcept;
+  bool is_global(NodeId id, std::string_view module, std::string_view name) const noexcept;
+  // Of list, tuple, dict, set, frozenset and persistent; empty for other kinds.
+  std::span<const NodeId> items(NodeId id) const noexcept;
+  const PickleObject& object(NodeId id) const noexcept { return objects_[nodes_[id].index]; }
+  // Calls `visit` with every node that `id` refers to directly.
+  void for_each_child(NodeId id, const std::function<void(NodeId)>& visit) const;
+
+  NodeId add_none() { return add(PickleKind::none); }
+  NodeId add_boolean(bool value);
+  NodeId add_integer(std::int64_t value);
+  NodeId add_floating(double value);
+  // Little-endian two's complement of any length; becomes an integer if it fits.
+  NodeId add_long(std::string_view twos_complement);
+  NodeId add_text(PickleKind kind, std::string_view text);
+  NodeId add_string(std::string_view text) { return add_text(PickleKind::string, text); }
+  NodeId add_container(PickleKind kind);  // an empty list, dict or set
+  NodeId add_fixed(PickleKind kind, std::span<const NodeId> items);  // tuple, frozenset
+  NodeId add_tuple(std::initializer_list<NodeId> items) { return add_fixed(PickleKind::tuple, {items.begin(), items.size()}); }
+  NodeId add_global(std::string_view module, std::string_view name);
+  NodeId add_persistent(NodeId id);
+  NodeId add_object(NodeId callable, NodeId args, bool is_newobj = false);
+
+  // REQUIRES: a list, dict or set.
+  std::vector<NodeId>& mutable_items(NodeId id) noexcept { return containers_[nodes_[id].index]; }
+  PickleObject& mutable_object(NodeId id) noexcept { return objects_[nodes_[id].index]; }
+  // Makes `id` what `other` is, for all who refer to it. Containers are then shared, not copied: `other` must not be
+  // referred to any more.
+  void become(NodeId id, NodeId other) noexcept { nodes_[id] = nodes_[other]; }
+
+ private:
+  struct Node {
+    PickleKind kind = PickleKind::none;
+    std::uint32_t index = 0;   // in containers_ or objects_; of a global: bytes of the module's name
+    std::int64_t integer = 0;  // or the bits of a double, or where in text_ or fixed_
+    std::uint64_t length = 0;  // in text_ or fixed_
+  };
+  NodeId add(PickleKind kind, std::uint32_t index = 0, std::int64_t integer = 0, std::uint64_t length = 0);
+
+  std::vector<Node> nodes_;
+  std::string text_;
+  std::vector<NodeId> fixed_;  // items of tuples and other kinds that do not grow
+  std::vector<std::vector<NodeId>> containers_;
+  std::vector<PickleObject> objects_;
+};
+
+struct PickleReadOptions {
+  std::string file{};                      // for messages
+  std::uint64_t base_offset = 0;           // of the pickle in that file, for messages
+  std::size_t max_nodes = std::size_t{1} << 26;
+  std::size_t max_marks = std::size_t{1} << 20;  // nested unfinished containers
+  // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.
+  std::function<NodeId(PickleGraph&, NodeId id)> persistent{};
+};
+
+struct PickleReadResult {
+  PickleGraph graph;
+  std::size_t consumed_bytes = 0;  // through STOP
+};
+
+// Protocols 0 to 5. Python 2 byte strings become strings where they are UTF-8, else bytes. The spellings that older
+// protocols use for bytes, bytearray, set and frozenset become those kinds.
+PickleReadResult read_pickle(std::span<const std::byte> bytes, const PickleReadOptions& options = {});
+
+// Protocol 2, with no opcode that torch.load(weights_only=True) lacks where that is possible. Deterministic.
+// Throws limit for a graph whose cycles cannot be written in bounded space.
+std::vector<std::byte> write_pickle(const PickleGraph& graph, NodeId root);
+
+}  // namespace tenon

@@ -1,0 +1,315 @@
+#include <bit>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "formats/pickle.h"
+#include "formats/pickle_text.h"
+#include "tenon/error.h"
+
+namespace tenon {
+
+namespace {
+
+constexpr std::size_t batch = 1000;  // items per APPENDS or SETITEMS, as Python has it
+constexpr std::uint32_t not_in_memo = 0xFFFFFFFFu;
+
+// How often each node below `root` is referred to, saturating at 2: only what is shared needs a memo entry.
+std::vector<std::uint8_t> count_references(const PickleGraph& graph, NodeId root) {
+  std::vector<std::uint8_t> references(graph.size(), 0);
+  std::vector<NodeId> pending{root};
+  while (!pending.empty()) {
+    const NodeId id = pending.back();
+    pending.pop_back();
+    if (references[id] == 2) continue;
+    if (++references[id] == 1) graph.for_each_child(id, [&](NodeId child) { pending.push_back(child); });
+  }
+  return references;
+}
+
+// Depth first with a stack of what is still to be written; a node that is complete may enter the memo.
+class Writer {
+ public:
+  Writer(const PickleGraph& graph, NodeId root)
+      : graph_(graph), references_(count_references(graph, root)), memo_(graph.size(), not_in_memo),
+        // Cyclic tuples are written anew inside themselves, as Python does; this bounds how much of that we follow.
+        budget_(8 * graph.size() + 1024) {}
+
+  std::vector<std::byte> run(NodeId root) {
+    put("\x80\x02");
+    todo_.push_back({Step::node, root});
+    while (!todo_.empty()) {
+      const Task task = todo_.back();
+      todo_.pop_back();
+      perform(task);
+    }
+    put('.');
+    return std::move(out_);
+  }
+
+ private:
+  enum class Step : std::uint8_t {
+    node,
+    items,            // of a list, from `position` on: MARK ... APPENDS
+    pairs,            // of a dict: MARK ... SETITEMS
+    list_items,       // of an object
+    dict_items,
+    opcode,           // `position` is the opcode
+    finish_tuple,
+    finish_set,
+    finish_reduce,
+    finish_persistent,
+  };
+  struct Task {
+    Step step;
+    NodeId node = no_node;
+    std::size_t position = 0;
+  };
+
+  void perform(const Task& task);
+  void write_node(NodeId id);
+  bool write_scalar(NodeId id);
+  void write_tuple(NodeId id);
+  void write_set(NodeId id);
+  void write_bytes(NodeId id);
+  void write_global(NodeId id);
+  void write_object(NodeId id);
+  void fill_object(NodeId id);
+  void write_batch(const Task& task, std::span<const NodeId> items, std::size_t step, char opcode);
+  void write_integer(std::int64_t value);
+  void write_long(std::string_view twos_complement);
+  void write_string(std::string_view utf8);
+  void write_latin1_call(std::string_view bytes);
+  void finish_immutable(NodeId id);
+  void remember(NodeId id);
+  bool recall(NodeId id);
+
+  void put(char c) { out_.push_back(static_cast<std::byte>(c)); }
+  void put(std::string_view text) {
+    const auto* begin = reinterpret_cast<const std::byte*>(text.data());
+    out_.insert(out_.end(), begin, begin + text.size());
+  }
+  void put_little_endian(std::uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) put(static_cast<char>((value >> (8 * i)) & 0xFFu));
+  }
+  void defer(Step step, NodeId node, std::size_t position = 0) { todo_.push_back({step, node, position}); }
+  void defer_opcode(char opcode) { defer(Step::opcode, no_node, static_cast<unsigned char>(opcode)); }
+  // Pushes so that the first item is written first.
+  void defer_items(std::span<const NodeId> items) {
+    for (std::size_t i = items.size(); i-- > 0;) defer(Step::node, items[i]);
+  }
+
+  const PickleGraph& graph_;
+  std::vector<std::uint8_t> references_;
+  std::vector<std::uint32_t> memo_;
+  std::size_t budget_;
+  std::uint32_t memo_size_ = 0;
+  std::vector<Task> todo_;
+  std::vector<std::byte> out_;
+};
+
+void Writer::perform(const Task& task) {
+  switch (task.step) {
+    case Step::node: return write_node(task.node);
+    case Step::items: return write_batch(task, graph_.items(task.node), 1, 'e');
+    case Step::pairs: return write_batch(task, graph_.items(task.node), 2, 'u');
+    case Step::list_items: return write_batch(task, graph_.object(task.node).list_items, 1, 'e');
+    case Step::dict_items: return write_batch(task, graph_.object(task.node).dict_items, 2, 'u');
+    case Step::opcode: return put(static_cast<char>(task.position));
+    case Step::finish_tuple: {
+      const std::size_t size = graph_.items(task.node).size();
+      constexpr std::string_view short_tuples = "\x85\x86\x87";
+      put(size <= 3 ? short_tuples[size - 1] : 't');
+      return finish_immutable(task.node);
+    }
+    case Step::finish_set:
+      put("\x85R");  // one argument, the list
+      return finish_immutable(task.node);
+    case Step::finish_reduce:
+      put(graph_.object(task.node).is_newobj ? '\x81' : 'R');
+      return fill_object(task.node);
+    case Step::finish_persistent:
+      put('Q');
+      return finish_immutable(task.node);
+  }
+}
+
+void Writer::write_node(NodeId id) {
+  if (recall(id)) return;
+  if (budget_-- == 0) {
+    throw Error(ErrorKind::limit, {.what = "structure refers to itself too often to be written"});
+  }
+  if (write_scalar(id)) return;
+  switch (graph_.kind(id)) {
+    case PickleKind::list:
+    case PickleKind::dict: {
+      const bool is_list = graph_.kind(id) == PickleKind::list;
+      put(is_list ? ']' : '}');
+      remember(id);
+      return defer(is_list ? Step::items : Step::pairs, id);
+    }
+    case PickleKind::tuple: return write_tuple(id);
+    case PickleKind::set:
+    case PickleKind::frozenset: return write_set(id);
+    case PickleKind::persistent:
+      defer(Step::finish_persistent, id);
+      return defer(Step::node, graph_.items(id)[0]);
+    case PickleKind::object: return write_object(id);
+    default: return;
+  }
+}
+
+bool Writer::write_scalar(NodeId id) {
+  switch (graph_.kind(id)) {
+    case PickleKind::none: put('N'); return true;
+    case PickleKind::boolean: put(graph_.boolean(id) ? '\x88' : '\x89'); return true;
+    case PickleKind::integer: write_integer(graph_.integer(id)); return true;
+    case PickleKind::big_integer: write_long(graph_.text(id)); return true;
+    case PickleKind::floating: {
+      put('G');
+      const auto bits = std::bit_cast<std::uint64_t>(graph_.floating(id));
+      for (int shift = 56; shift >= 0; shift -= 8) put(static_cast<char>((bits >> shift) & 0xFFu));
+      return true;
+    }
+    case PickleKind::string: write_string(graph_.text(id)); break;
+    case PickleKind::bytes:
+    case PickleKind::bytearray: write_bytes(id); break;
+    case PickleKind::global: write_global(id); break;
+    default: return false;
+  }
+  remember(id);
+  return true;
+}
+
+void Writer::write_tuple(NodeId id) {
+  const auto items = graph_.items(id);
+  if (items.empty()) return put(')');
+  if (items.size() > 3) put('(');
+  defer(Step::finish_tuple, id);
+  defer_items(items);
+}
+
+// Protocol 2 has no sets: they are calls with a list.
+void Writer::write_set(NodeId id) {
+  put(graph_.kind(id) == PickleKind::set ? "c__builtin__\nset\n]" : "c__builtin__\nfrozenset\n]");
+  defer(Step::finish_set, id);
+  defer(Step::items, id);
+}
+
+// Nor does it have bytes: they are text that is encoded.
+void Writer::write_bytes(NodeId id) {
+  if (graph_.kind(id) == PickleKind::bytes) return write_latin1_call(graph_.text(id));
+  put("c__builtin__\nbytearray\n");
+  write_latin1_call(graph_.text(id));
+  put("\x85R");
+}
+
+void Writer::write_latin1_call(std::string_view bytes) {
+  put("c_codecs\nencode\n");
+  write_string(latin1_to_utf8(bytes));
+  write_string("latin1");
+  put("\x86R");
+}
+
+void Writer::write_global(NodeId id) {
+  put('c');
+  put(graph_.global_module(id));
+  put('\n');
+  put(graph_.global_name(id));
+  put('\n');
+}
+
+void Writer::write_object(NodeId id) {
+  defer(Step::finish_reduce, id);
+  defer(Step::node, graph_.object(id).args);
+  defer(Step::node, graph_.object(id).callable);
+}
+
+// Items and state come after the object is remembered, for they may refer to it; and only once.
+void Writer::fill_object(NodeId id) {
+  const bool is_filled_already = memo_[id] != not_in_memo;
+  finish_immutable(id);
+  if (is_filled_already) return;
+  const PickleObject& object = graph_.object(id);
+  if (object.state != no_node) {
+    defer_opcode('b');
+    defer(Step::node, object.state);
+  }
+  if (!object.dict_items.empty()) defer(Step::dict_items, id);
+  if (!object.list_items.empty()) defer(Step::list_items, id);
+}
+
+// One batch, then the next one.
+void Writer::write_batch(const Task& task, std::span<const NodeId> items, std::size_t step, char opcode) {
+  if (task.position == items.size()) return;
+  const std::size_t count = std::min(batch * step, items.size() - task.position);
+  put('(');
+  defer(task.step, task.node, task.position + count);
+  defer_opcode(opcode);
+  defer_items(items.subspan(task.position, count));
+}
+
+void Writer::write_integer(std::int64_t value) {
+  if (value >= 0 && value <= 0xFF) {
+    put('K');
+    put_little_endian(static_cast<std::uint64_t>(value), 1);
+  } else if (value >= 0 && value <= 0xFFFF) {
+    put('M');
+    put_little_endian(static_cast<std::uint64_t>(value), 2);
+  } else if (value >= std::numeric_limits<std::int32_t>::min() && value <= std::numeric_limits<std::int32_t>::max()) {
+    put('J');
+    put_little_endian(static_cast<std::uint64_t>(value), 4);
+  } else {
+    std::string bytes;
+    std::int64_t rest = value;
+    do {
+      bytes.push_back(static_cast<char>(rest & 0xFF));
+      rest >>= 8;
+    } while (!(rest == 0 && (bytes.back() & 0x80) == 0) && !(rest == -1 && (bytes.back() & 0x80) != 0));
+    write_long(bytes);
+  }
+}
+
+void Writer::write_long(std::string_view twos_complement) {
+  const bool is_short = twos_complement.size() <= 0xFF;
+  put(is_short ? '\x8A' : '\x8B');
+  put_little_endian(twos_complement.size(), is_short ? 1 : 4);
+  put(twos_complement);
+}
+
+void Writer::write_string(std::string_view utf8) {
+  const bool is_large = utf8.size() > 0xFFFFFFFFu;
+  put(is_large ? '\x8D' : 'X');
+  put_little_endian(utf8.size(), is_large ? 8 : 4);
+  put(utf8);
+}
+
+// A value that could not be remembered before it was complete. If a cycle led back to it meanwhile, that inner copy is
+// the one that others refer to.
+void Writer::finish_immutable(NodeId id) {
+  if (memo_[id] == not_in_memo) return remember(id);
+  put('0');
+  recall(id);
+}
+
+void Writer::remember(NodeId id) {
+  if (references_[id] < 2) return;
+  memo_[id] = memo_size_++;
+  const bool is_short = memo_[id] <= 0xFF;
+  put(is_short ? 'q' : 'r');
+  put_little_endian(memo_[id], is_short ? 1 : 4);
+}
+
+bool Writer::recall(NodeId id) {
+  if (memo_[id] == not_in_memo) return false;
+  const bool is_short = memo_[id] <= 0xFF;
+  put(is_short ? 'h' : 'j');
+  put_little_endian(memo_[id], is_short ? 1 : 4);
+  return true;
+}
+
+}  // namespace
+
+std::vector<std::byte> write_pickle(const PickleGraph& graph, NodeId root) { return Writer(graph, root).run(root); }
+
+}  // namespace tenon

@@ -1,0 +1,284 @@
+#include "formats/torch_object.h"
+
+#include <map>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "formats/structure.h"
+#include "tenon/error.h"
+#include "tenon/name.h"
+
+namespace tenon {
+
+namespace {
+
+// `name` continues `prefix` with whole components.
+bool is_below(std::string_view name, std::string_view prefix) {
+  return name.starts_with(prefix) && name.size() > prefix.size() &&
+         (name[prefix.size()] == '/' || name[prefix.size()] == '.');
+}
+
+// The key of a row in a plain mapping: its one component as it was, else the whole name.
+NodeId mapping_key(PickleGraph& graph, std::string_view name) {
+  const Path path = parse_name(name);
+  if (path.size() == 1) {
+    if (const auto* text = std::get_if<std::string>(&path[0])) return graph.add_string(*text);
+    if (const auto* number = std::get_if<std::int64_t>(&path[0])) return graph.add_integer(*number);
+  }
+  return graph.add_string(name);
+}
+
+// A graph for rows without a structure (or a part of it that no single container holds): one dict.
+PickleGraph mapping_graph(const TensorTable& table, const std::string& prefix) {
+  PickleGraph graph;
+  graph.root = graph.add_container(PickleKind::dict);
+  std::unordered_map<std::uint32_t, NodeId> node_of_object;
+  for (std::uint32_t i = 0; i < table.size; ++i) {
+    const TensorRow row = table.row(i);
+    const bool is_selected = prefix.empty() || row.name == prefix || is_below(row.name, prefix);
+    if (!is_selected) continue;
+    const auto [entry, is_new] = node_of_object.try_emplace(row.object, no_node);
+    if (is_new) entry->second = graph.add_persistent(graph.add_integer(row.object));
+    const bool is_lone = row.name == prefix || row.name == ".";
+    if (is_lone) {
+      graph.root = entry->second;
+      return graph;
+    }
+    const std::string_view rest = prefix.empty() ? row.name : row.name.substr(prefix.size() + 1);
+    const NodeId key = mapping_key(graph, rest);
+    auto& items = graph.mutable_items(graph.root);
+    items.push_back(key);
+    items.push_back(entry->second);
+  }
+  if (node_of_object.empty() && !prefix.empty()) {
+    throw Error(ErrorKind::not_found, {.what = "no tensor is named " + printable(prefix) + " or lies below it"});
+  }
+  return graph;
+}
+
+PickleGraph select_graph(const TensorTable& table, const std::string& prefix) {
+  if (table.structure.empty()) return mapping_graph(table, prefix);
+  const auto canonical = [&](std::uint32_t row) { return table.row(row).object; };
+  PickleGraph graph = decode_structure(table.structure, table.size, canonical);
+  if (prefix.empty()) return graph;
+  const auto found = find_in_structure(graph, prefix);
+  if (!found) return mapping_graph(table, prefix);
+  graph.root = *found;
+  return graph;
+}
+
+// Turns every row of a structure graph into the call that torch uses for it.
+class Rebuilder {
+ public:
+  Rebuilder(const TensorTable& table, PickleGraph graph) : table_(table), graph_(std::move(graph)) {}
+
+  TorchObject run() {
+    find_rows();
+    choose_storage_types();
+    for (const auto& [node, row] : rows_) graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
+    return {std::move(graph_), std::move(slots_)};
+  }
+
+ private:
+  struct Call {
+    NodeId function;
+    NodeId args;
+  };
+  struct SlotUse {
+    std::size_t key = 0;                  // of its record: data/<key>
+    NodeId reference = no_node;           // the persistent id's tuple
+    std::optional<DType> common_dtype{};  // of all tensors in it; invalid where they differ
+    bool has_bare_storage = false;
+    DType storage_dtype = DType::invalid;
+  };
+
+  void find_rows();
+  void note_use(const StructureRow& row);
+  void choose_storage_types();
+  NodeId make_tensor(const StructureRow& structure);
+  Call base_call(const TensorRow& row, bool requires_grad);
+  Call dense_call(const TensorRow& row, bool requires_grad);
+  NodeId make_storage_reference(std::uint32_t row) { return graph_.add_persistent(storage_reference(table_.row(row).slot)); }
+  NodeId storage_reference(std::uint32_t slot);
+  NodeId offset_of(const TensorRow& row);
+  NodeId dtype_global(DType dtype) { return global("torch", dtype_info(dtype).name); }
+  NodeId metadata(const TensorRow& row);
+  NodeId hooks() { return graph_.add_object(global("collections", "OrderedDict"), graph_.add_tuple({})); }
+  NodeId extents(std::span<const std::int64_t> values);
+  NodeId call(const Call& made) { return graph_.add_object(made.function, made.args); }
+  NodeId global(std::string_view module, std::string_view name);
+  NodeId shared_string(std::string_view text);
+
+  const TensorTable& table_;
+  PickleGraph graph_;
+  std::vector<std::pair<NodeId, StructureRow>> rows_;
+  std::unordered_map<std::uint32_t, SlotUse> uses_;
+  std::vector<std::uint32_t> slots_;
+  std::map<std::string, NodeId, std::less<>> shared_;
+};
+
+// Depth first in the order of writing, so that storages are numbered as torch numbers them.
+void Rebuilder::find_rows() {
+  std::vector<bool> is_seen(graph_.size());
+  std::vector<NodeId> pending{graph_.root};
+  std::vector<NodeId> children;
+  while (!pending.empty()) {
+    const NodeId node = pending.back();
+    pending.pop_back();
+    if (is_seen[node]) continue;
+    is_seen[node] = true;
+    children.clear();
+    if (const auto row = structure_row(graph_, node)) {
+      rows_.emplace_back(node, *row);
+      note_use(*row);
+      if (row->attributes != no_node) children.push_back(row->attributes);
+    } else {
+      graph_.for_each_child(node, [&](NodeId child) { children.push_back(child); });
+    }
+    pending.insert(pending.end(), children.rbegin(), children.rend());
+  }
+}
+
+void Rebuilder::note_use(const StructureRow& structure) {
+  const TensorRow row = table_.row(structure.row);
+  if (row.slot == no_slot) {
+    if (!structure.is_storage) return;
+    throw Error(ErrorKind::corrupt, {.what = "structure has a storage where the row has none", .got = printable(row.name)});
+  }
+  const auto [entry, is_new] = uses_.try_emplace(row.slot);
+  SlotUse& use = entry->second;
+  if (is_new) {
+    use.key = slots_.size();
+    slots_.push_back(row.slot);
+  }
+  if (structure.is_storage) {
+    use.has_bare_storage = true;
+  } else if (!use.common_dtype) {
+    use.common_dtype = row.dtype;
+  } else if (*use.common_dtype != row.dtype) {
+    use.common_dtype = DType::invalid;
+  }
+}
+
+// Typed where torch itself would, and also where an untyped slot has tensors of one such type only: old releases of torch
+// read no others. A bare storage keeps what it was.
+void Rebuilder::choose_storage_types() {
+  for (auto& [slot, use] : uses_) {
+    const DType declared = table_.slot(slot).storage_dtype;
+    DType wanted = use.common_dtype.value_or(declared);
+    if (use.has_bare_storage && wanted != declared) wanted = DType::invalid;
+    const bool is_typed = wanted != DType::invalid && !dtype_info(wanted).torch_storage.empty();
+    use.storage_dtype = is_typed ? wanted : DType::invalid;
+  }
+}
+
+// torch._tensor _rebuild_from_type_v2 and _rebuild_parameter_with_state add what only Python knows.
+NodeId Rebuilder::make_tensor(const StructureRow& structure) {
+  const TensorRow row = table_.row(structure.row);
+  const bool is_parameter = row.kind == TensorKind::parameter;
+  Call made = base_call(row, is_parameter ? false : row.requires_grad);
+  const bool has_attributes = structure.attributes != no_node;
+  const NodeId attributes = has_attributes ? structure.attributes : graph_.add_none();
+  if (is_parameter) {
+    const NodeId data = call(made);
+    const NodeId requires_grad = graph_.add_boolean(row.requires_grad);
+    if (has_attributes && structure.type == no_node) {
+      return call({global("torch._utils", "_rebuild_parameter_with_state"),
+                   graph_.add_tuple({data, requires_grad, hooks(), attributes})});
+    }
+    made = {global("torch._utils", "_rebuild_parameter"), graph_.add_tuple({data, requires_grad, hooks()})};
+  }
+  if (structure.type == no_node && !has_attributes) return call(made);
+  const NodeId type = structure.type == no_node ? global("torch", "Tensor") : structure.type;
+  return call({global("torch._tensor", "_rebuild_from_type_v2"),
+               graph_.add_tuple({made.function, type, made.args, attributes})});
+}
+
+Rebuilder::Call Rebuilder::base_call(const TensorRow& row, bool requires_grad) {
+  if (dtype_info(row.dtype).kind == DTypeClass::quantized) {
+    throw Error(ErrorKind::unsupported, {.what = "quantized tensor without its quantizer cannot be exported",
+                                         .got = printable(row.name)});
+  }
+  if (row.slot != no_slot) return dense_call(row, requires_grad);
+  return {global("torch._utils", "_rebuild_meta_tensor_no_storage"),
+          graph_.add_tuple({dtype_global(row.dtype), extents(row.shape), extents(row.stride),
+                            graph_.add_boolean(requires_grad)})};
+}
+
+Rebuilder::Call Rebuilder::dense_call(const TensorRow& row, bool requires_grad) {
+  const bool is_typed = uses_.at(row.slot).storage_dtype == row.dtype;
+  std::vector<NodeId> args{graph_.add_persistent(storage_reference(row.slot)), offset_of(row), extents(row.shape),
+                           extents(row.stride), graph_.add_boolean(requires_grad), hooks()};
+  if (!is_typed) args.push_back(dtype_global(row.dtype));
+  if (row.is_conj || row.is_neg) args.push_back(metadata(row));
+  const NodeId function = global("torch._utils", is_typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
+  return {function, graph_.add_fixed(PickleKind::tuple, args)};
+}
+
+// ('storage', class, key, location, numel), one node per slot.
+NodeId Rebuilder::storage_reference(std::uint32_t slot) {
+  SlotUse& use = uses_.at(slot);
+  if (use.reference != no_node) return use.reference;
+  const SlotRow row = table_.slot(slot);
+  const bool is_typed = use.storage_dtype != DType::invalid;
+  const NodeId type = is_typed ? global("torch", dtype_info(use.storage_dtype).torch_storage)
+                               : global("torch.storage", "UntypedStorage");
+  const std::uint64_t numel = row.nbytes / (is_typed ? item_bytes(use.storage_dtype) : 1);
+  use.reference = graph_.add_tuple({shared_string("storage"), type, graph_.add_string(std::to_string(use.key)),
+                                    shared_string(row.location), graph_.add_integer(static_cast<std::int64_t>(numel))});
+  return use.reference;
+}
+
+NodeId Rebuilder::offset_of(const TensorRow& row) {
+  const std::uint64_t item = item_bytes(row.dtype);
+  if (row.storage_offset_bytes % item != 0) {
+    throw Error(ErrorKind::unsupported, {.what = "tensor does not begin at a whole element of its storage",
+                                         .got = fmt::format("{}: byte {}", printable(row.name), row.storage_offset_bytes),
+                                         .wanted = fmt::format("a multiple of {}", item)});
+  }
+  return graph_.add_integer(static_cast<std::int64_t>(row.storage_offset_bytes / item));
+}
+
+NodeId Rebuilder::metadata(const TensorRow& row) {
+  const NodeId dict = graph_.add_container(PickleKind::dict);
+  const auto add = [&](std::string_view flag) {
+    const NodeId key = shared_string(flag);
+    const NodeId value = graph_.add_boolean(true);
+    auto& items = graph_.mutable_items(dict);
+    items.push_back(key);
+    items.push_back(value);
+  };
+  if (row.is_conj) add("conj");
+  if (row.is_neg) add("neg");
+  return dict;
+}
+
+NodeId Rebuilder::extents(std::span<const std::int64_t> values) {
+  std::vector<NodeId> items;
+  for (const std::int64_t value : values) items.push_back(graph_.add_integer(value));
+  return graph_.add_fixed(PickleKind::tuple, items);
+}
+
+NodeId Rebuilder::global(std::string_view module, std::string_view name) {
+  const auto [entry, is_new] = shared_.try_emplace(fmt::format("c{}\n{}", module, name), no_node);
+  if (is_new) entry->second = graph_.add_global(module, name);
+  return entry->second;
+}
+
+NodeId Rebuilder::shared_string(std::string_view text) {
+  const auto [entry, is_new] = shared_.try_emplace(fmt::format("s{}", text), no_node);
+  if (is_new) entry->second = graph_.add_string(text);
+  return entry->second;
+}
+
+}  // namespace
+
+TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
+  return Rebuilder(table, select_graph(table, prefix)).run();
+}
+
+}  // namespace tenon

@@ -1,0 +1,42 @@
+// From rows and structure back to the object that torch.load returns: the pickle of a torch archive and the order of its
+// storages.
+//
+// Errors: not_found for a prefix that selects nothing, corrupt for a structure that contradicts the rows, unsupported for
+// what torch's format cannot say.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "formats/pickle.h"
+#include "mmap/file.h"
+#include "tenon/snapshot.h"
+
+namespace tenon {
+
+// What is exported, wherever it is. Rows and slots are views, valid as long as what they come from.
+struct TensorTable {
+  std::uint32_t size = 0;
+  std::uint32_t slot_count = 0;
+  std::function<TensorRow(std::uint32_t)> row{};
+  std::function<SlotRow(std::uint32_t)> slot{};
+  std::span<const std::byte> structure{};  // empty: a plain mapping of names to tensors
+  std::function<void(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>&)> read{};
+};
+
+struct TorchObject {
+  PickleGraph graph{};                // with torch's rebuild calls and storage references
+  std::vector<std::uint32_t> slots{};  // data/0, data/1, ...
+};
+
+// `prefix` as in ExportOptions.
+TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);
+
+// The whole archive into an empty file. `on_bytes` is told of the bytes of storages as they are written.
+void write_torch_archive(const TensorTable& table, const TorchObject& object, File& file, const std::string& top,
+                         const std::function<void(std::uint64_t)>& on_bytes);
+
+}  // namespace tenon

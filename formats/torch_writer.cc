@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "formats/torch_object.h"
+#include "formats/zip_writer.h"
+#include "mmap/file.h"
+#include "tenon/error.h"
+#include "tenon/formats.h"
+
+namespace tenon {
+
+namespace {
+
+std::span<const std::byte> as_record(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+TensorTable table_of(const Snapshot& snapshot) {
+  return {.size = snapshot.size(),
+          .slot_count = snapshot.slot_count(),
+          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
+          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
+          .structure = snapshot.structure(),
+          .read = [&snapshot](std::uint32_t slot, const auto& sink) { snapshot.read_verified(slot, sink); }};
+}
+
+// As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
+std::string archive_name(const std::filesystem::path& out) {
+  std::string name = out.filename().string();
+  name = name.substr(0, name.rfind('.'));
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7F && c != '\\' && c != '/'; };
+  const bool is_usable = !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
+  return is_usable ? name : "archive";
+}
+
+// A file beside `final_path` that gets its name only when it is complete, and is gone otherwise.
+class PendingFile {
+ public:
+  explicit PendingFile(std::filesystem::path final_path)
+      : final_path_(std::move(final_path)), pending_path_(pending_name(final_path_)), file_(File::create(pending_path_)) {}
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+  ~PendingFile() {
+    if (is_published_) return;
+    std::error_code ignored;  // the failure that brought us here is the one to report
+    std::filesystem::remove(pending_path_, ignored);
+  }
+
+  File& file() { return file_; }
+
+  void publish(bool sync) {
+    if (sync) file_.sync();
+    rename_file(pending_path_, final_path_);
+    is_published_ = true;
+    if (sync) sync_directory(final_path_.has_parent_path() ? final_path_.parent_path() : ".");
+  }
+
+ private:
+  static std::filesystem::path pending_name(const std::filesystem::path& path) {
+    std::array<std::byte, 8> random{};
+    random_bytes(random);
+    std::string digits;
+    for (const std::byte b : random) digits += fmt::format("{:02x}", static_cast<unsigned>(b));
+    return path.string() + "." + digits + ".tmp";
+  }
+
+  std::filesystem::path final_path_;
+  std::filesystem::path pending_path_;
+  File file_;
+  bool is_published_ = false;
+};
+
+}  // namespace
+
+void write_torch_archive(const TensorTable& table, const TorchObject& object, File& file, const std::string& top,
+                         const std::function<void(std::uint64_t)>& on_bytes) {
+  ZipWriter zip(file, top);
+  zip.add("data.pkl", write_pickle(object.graph, object.graph.root));
+  zip.add(".format_version", as_record("1"));
+  zip.add(".storage_alignment", as_record("64"));
+  zip.add("byteorder", as_record("little"));
+  for (std::size_t key = 0; key < object.slots.size(); ++key) {
+    const std::uint32_t slot = object.slots[key];
+    zip.add(fmt::format("data/{}", key), table.slot(slot).nbytes, [&](const ZipWriter::Sink& sink) {
+      table.read(slot, [&](std::span<const std::byte> piece) {
+        sink(piece);
+        on_bytes(piece.size());
+      });
+    });
+  }
+  zip.add("version", as_record("3\n"));
+  zip.finish();
+}
+
+void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+  const TensorTable table = table_of(snapshot);
+  const TorchObject object = make_torch_object(table, options.prefix);
+  Progress progress;
+  for (const std::uint32_t slot : object.slots) progress.total += table.slot(slot).nbytes;
+  PendingFile pending(out);
+  write_torch_archive(table, object, pending.file(), archive_name(out), [&](std::uint64_t bytes) {
+    progress.done += bytes;
+    if (options.progress) options.progress(progress);
+  });
+  pending.publish(options.sync);
+}
+
+}  // namespace tenon

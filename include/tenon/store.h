@@ -1,0 +1,135 @@
+// A store: a directory that many processes read and write at once, or a bundle (one file, read-only).
+//
+// Threads: a Store may be used from several threads. Processes: any number, also in other PID namespaces,
+// under other users, on read-only mounts. After fork a Store opened by the parent throws invalid_argument in
+// the child when used; open it again there (snapshots and views made before the fork stay valid).
+// Errors: tenon::Error. A failed or killed commit leaves the old state or the new one, never a mixture.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tenon/draft.h"
+#include "tenon/error.h"
+#include "tenon/export.h"
+#include "tenon/snapshot.h"
+
+namespace tenon {
+
+enum class Durability : std::uint8_t { full = 1, relaxed = 2 };
+
+struct InitOptions {
+  Durability durability = Durability::full;
+};
+
+struct Progress {  // of bytes
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+};
+
+struct CommitOptions {
+  std::string ref = "main";
+  // Set: throw conflict unless the ref's tip is this (nullopt inside: unless the ref does not exist).
+  std::optional<std::optional<SnapshotId>> expected_tip{};
+  bool statistics = true;
+  std::function<void(const Progress&)> progress{};
+};
+
+struct CommitResult {
+  SnapshotId id;
+  std::uint64_t sequence = 0;
+  std::uint64_t written_bytes = 0;  // of storages, as new data
+  std::uint64_t reused_bytes = 0;   // of storages the store already had
+  std::uint32_t written_storages = 0;
+  std::uint32_t reused_storages = 0;
+};
+
+struct RefInfo {
+  std::string name;
+  SnapshotId id;
+  bool is_tag = false;
+  std::uint64_t sequence = 0;  // of the mutation that set it
+};
+
+struct OpenOptions {
+  Mode mode = Mode::shared;
+};
+
+struct VerifyOptions {
+  bool read_data = false;  // hash every storage, too
+  std::function<void(const Progress&)> progress{};
+};
+
+struct Damage {
+  std::string file;
+  std::optional<std::uint64_t> offset;
+  std::string what;
+  std::vector<std::string> snapshots;  // hex ids of those it hurts, where known
+};
+
+struct VerifyReport {
+  std::vector<Damage> damage;
+  std::uint64_t segments = 0;
+  std::uint64_t snapshots = 0;
+  std::uint64_t storages = 0;
+  std::uint64_t read_bytes = 0;  // of storages, with read_data
+};
+
+struct RepairReport {
+  std::uint64_t snapshots = 0;
+  std::uint64_t refs = 0;
+  std::vector<std::string> dropped;  // what could not be kept, one line each
+};
+
+class StoreState;
+
+class TENON_API Store {
+ public:
+  // Makes an empty store. Throws conflict if something is there already.
+  static Store init(const std::filesystem::path& path, const InitOptions& options = {});
+  // Opens a directory store or a bundle; never creates. Throws no_store, corrupt, too_new, unsupported.
+  static Store open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const noexcept;
+  bool is_bundle() const noexcept;
+
+  // A ref or tag by its exact name, an id prefix of 4 or more hex digits, each optionally followed by ~N (the
+  // N-th first parent). A ref or tag is opened from its head file, without the catalog.
+  Snapshot snapshot(std::string_view rev = "main", const OpenOptions& options = {}) const;
+  // Throws not_found (with close names), invalid_argument (ambiguous prefix).
+  SnapshotId resolve(std::string_view rev) const;
+
+  CommitResult commit(const Draft& draft, const CommitOptions& options = {});
+
+  std::vector<RefInfo> refs() const;
+  // Points a ref (or creates a tag, which does not move) at a snapshot. For refs, `expected_tip` as in CommitOptions.
+  void set_ref(const std::string& name, const SnapshotId& target,
+               std::optional<std::optional<SnapshotId>> expected_tip = {});
+  void create_tag(const std::string& name, const SnapshotId& target);
+  // Removes the name; the snapshot stays.
+  void delete_ref(const std::string& name);
+
+  // First-parent chain from `rev`, newest first; at most `limit`.
+  std::vector<SnapshotInfo> log(std::string_view rev = "main", std::size_t limit = SIZE_MAX) const;
+
+  // Writes a snapshot as a single-file read-only store, digests checked on the way. Replaces nothing: throws
+  // conflict if `out` exists.
+  void bundle(std::string_view rev, const std::filesystem::path& out) const;
+
+  // Looks at every checksum; damage is reported, not thrown. Works on stores whose catalog is damaged.
+  static VerifyReport verify(const std::filesystem::path& path, const VerifyOptions& options = {});
+  // Rebuilds catalog, refs, tags and heads from the segments and the journal.
+  static RepairReport repair(const std::filesystem::path& path);
+
+ private:
+  explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
+  std::shared_ptr<StoreState> state_;
+};
+
+}  // namespace tenon

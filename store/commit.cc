@@ -1,0 +1,186 @@
+#include "store/commit.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "store/dedupe.h"
+#include "store/ingest.h"
+#include "store/mutation.h"
+#include "store/seeded_bug.h"
+
+namespace tenon {
+
+namespace {
+
+using format::SectionKind;
+
+std::function<void(std::uint64_t)> progress_counter(const Draft& draft,
+                                                    const std::function<void(const Progress&)>& report) {
+  if (!report) return [](std::uint64_t) {};
+  struct Counter {
+    std::mutex mutex;
+    Progress progress;
+  };
+  auto counter = std::make_shared<Counter>();
+  for (const SlotDraft& slot : draft.slots) counter->progress.total += slot.nbytes;
+  return [counter, report](std::uint64_t bytes) {
+    const std::lock_guard lock(counter->mutex);
+    counter->progress.done = std::min(counter->progress.done + bytes, counter->progress.total);
+    report(counter->progress);
+  };
+}
+
+class Commit {
+ public:
+  Commit(StoreState& store, const Draft& draft, const CommitOptions& options)
+      : store_(store), draft_(draft), options_(options) {}
+
+  CommitResult run() {
+    store_.require_writable();
+    check_ref_name(options_.ref);
+    check_draft(draft_);
+    for (const bool may_reuse : {true, false}) {
+      if (auto result = attempt(may_reuse)) return *result;
+    }
+    throw Error(ErrorKind::io,
+                {.what = "commit reused nothing and yet lost what it reused", .file = store_.path().string()});
+  }
+
+ private:
+  // nullopt: a segment that was to be reused has gone meanwhile.
+  std::optional<CommitResult> attempt(bool may_reuse) {
+    const std::shared_ptr<const SnapshotState> parent = may_reuse ? open_parent() : nullptr;
+    const auto add_progress = progress_counter(draft_, options_.progress);
+    const DedupeResult origins = may_reuse ? find_origins(parent.get(), add_progress) : without_reuse();
+    SegmentWriter writer(store_.paths().segments(), store_.store_id());
+    Ingested ingested = ingest({draft_, parent.get(), origins, options_.statistics, add_progress}, writer);
+    if (store_.is_durable() && !seeded_bug("no_file_fsync")) writer.sync();
+
+    Mutation mutation(store_);
+    const std::optional<SnapshotId> tip = check_ref(mutation);
+    if (!is_alive(mutation, ingested.binding)) return std::nullopt;
+    return publish(mutation, writer, ingested, tip);
+  }
+
+  // The tip that the new snapshot is compared with. What cannot be opened cannot be compared with; that is verify's to
+  // report, and no reason to lose a checkpoint.
+  std::shared_ptr<const SnapshotState> open_parent() const {
+    if (options_.expected_tip && !*options_.expected_tip) return nullptr;
+    try {
+      const auto head = read_head(store_.paths().heads(), options_.ref, store_.store_id());
+      return head ? store_.open_located({head->snapshot, head->segment}, Mode::shared) : nullptr;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
+      throw;
+    }
+  }
+
+  DedupeResult find_origins(const SnapshotState* parent, const std::function<void(std::uint64_t)>& add_progress) const {
+    const auto hints = [this](std::span<const std::uint64_t> sketches) {
+      const CatalogReader reader = store_.catalog().read();
+      std::vector<std::vector<StorageHint>> found;
+      for (const std::uint64_t sketch : sketches) found.push_back(reader.hints(sketch));
+      return found;
+    };
+    const auto segment = [this](std::uint64_t sequence) { return open_segment(sequence); };
+    return find_stored_slots({draft_, parent, hints, segment, add_progress});
+  }
+
+  // Null for a segment that is gone or damaged: a hint is only a hint.
+  std::shared_ptr<const Segment> open_segment(std::uint64_t sequence) const {
+    try {
+      return Segment::open(store_.paths().segment_directory().file_of(sequence));
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
+      throw;
+    }
+  }
+
+  DedupeResult without_reuse() const {
+    DedupeResult result;
+    result.slots.resize(draft_.slots.size());
+    return result;
+  }
+
+  std::optional<SnapshotId> check_ref(const Mutation& mutation) const {
+    if (options_.expected_tip) mutation.require_tip(options_.ref, *options_.expected_tip);
+    const RefRow* ref = mutation.find_ref(options_.ref);
+    if (ref == nullptr) return std::nullopt;
+    if (ref->is_tag) {
+      throw Error(ErrorKind::conflict, {.what = "'" + options_.ref + "' is a tag: it does not move",
+                                        .file = store_.path().string(),
+                                        .hint = "commit to another ref"});
+    }
+    return ref->id;
+  }
+
+  static bool is_alive(Mutation& mutation, const BindingDraft& binding) {
+    for (std::size_t i = 1; i < binding.segments.size(); ++i) {
+      const auto row = mutation.catalog().segment(binding.segments[i].sequence);
+      if (!row || row->uuid != binding.segments[i].uuid) return false;
+    }
+    return true;
+  }
+
+  CommitResult publish(Mutation& mutation, SegmentWriter& writer, Ingested& ingested,
+                       const std::optional<SnapshotId>& tip) {
+    if (tip) ingested.record.info.parents = {*tip};
+    const auto record = encode_record(ingested.record);
+    const SnapshotId id = record_id(record);
+    writer.add_section(SectionKind::record, record);
+    writer.add_section(SectionKind::commit, encode_commit_section({options_.ref, tip}));
+    const std::uint64_t sequence = mutation.sequence();
+    const auto path = store_.paths().segment_directory().file_of(sequence);
+    const Digest uuid = writer.uuid();
+    const format::SegmentReference holder{uuid, sequence, writer.seal(sequence)};
+    put_rows(mutation, holder, id, record, ingested);
+    if (seeded_bug("row_before_data")) mutation.commit();
+    writer.publish(path, store_.is_durable());
+    if (!seeded_bug("row_before_data")) commit_or_withdraw(mutation, path);
+    return result_of(id, sequence, ingested);
+  }
+
+  // A segment that the catalog surely does not know is taken back, so that a full disk is not left fuller; where the
+  // outcome is not known it stays, and the next change finds out.
+  static void commit_or_withdraw(Mutation& mutation, const std::filesystem::path& segment) {
+    try {
+      mutation.commit();
+    } catch (...) {
+      if (mutation.is_surely_void()) remove_file(segment);
+      throw;
+    }
+  }
+
+  void put_rows(Mutation& mutation, const format::SegmentReference& holder, const SnapshotId& id,
+                std::span<const std::byte> record, const Ingested& ingested) const {
+    CatalogWriter& catalog = mutation.catalog();
+    catalog.put_segment(holder.sequence, {holder.uuid, holder.file_bytes});
+    catalog.put_snapshot(id, encode_snapshot_row({holder, record, ingested.keys_section, ingested.binding_section}));
+    for (std::size_t i = 0; i < ingested.storages.size(); ++i)
+      catalog.add_hint(ingested.storages[i].sketch, {holder.sequence, i});
+    mutation.count_snapshot();
+    mutation.set_ref(options_.ref, id, false, holder);
+  }
+
+  CommitResult result_of(const SnapshotId& id, std::uint64_t sequence, const Ingested& ingested) const {
+    return {.id = id,
+            .sequence = sequence,
+            .written_bytes = ingested.written_bytes,
+            .reused_bytes = ingested.reused_bytes,
+            .written_storages = static_cast<std::uint32_t>(ingested.storages.size()),
+            .reused_storages = ingested.reused_storages};
+  }
+
+  StoreState& store_;
+  const Draft& draft_;
+  const CommitOptions& options_;
+};
+
+}  // namespace
+
+CommitResult commit_draft(StoreState& store, const Draft& draft, const CommitOptions& options) {
+  return Commit(store, draft, options).run();
+}
+
+}  // namespace tenon

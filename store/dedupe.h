@@ -1,0 +1,55 @@
+// Which of a draft's slots the store already has. Bytes decide: a digest or a sketch only says where to look.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "store/catalog.h"
+#include "store/segment.h"
+#include "store/snapshot_state.h"
+#include "tenon/draft.h"
+
+namespace tenon {
+
+// One extent of a storage that is already stored.
+struct StoredExtent {
+  format::SegmentReference segment;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
+struct SlotOrigin {
+  enum class Kind : std::uint8_t { fresh, stored, same_as_slot } kind = Kind::fresh;
+  // stored: where, and its key
+  std::vector<StoredExtent> extents{};
+  Digest key{};
+  const std::byte* data = nullptr;             // mapped, in a segment kept by DedupeResult
+  std::optional<std::uint32_t> parent_slot{};  // stored: the slot of the parent that it equals
+  std::uint32_t same_slot = 0;                 // same_as_slot: an earlier fresh slot of the draft with equal bytes
+  std::uint64_t sketch = 0;                    // fresh
+};
+
+struct DedupeResult {
+  std::vector<SlotOrigin> slots;
+  std::vector<std::shared_ptr<const Segment>> kept;  // keeps `data` mapped, whatever happens to the files
+};
+
+struct DedupeInputs {
+  const Draft& draft;
+  const SnapshotState* parent = nullptr;  // may be null
+  // For each sketch, hinted places of a storage with it. Called once.
+  std::function<std::vector<std::vector<StorageHint>>(std::span<const std::uint64_t> sketches)> hints;
+  // A segment by its sequence; null if it is not there any more.
+  std::function<std::shared_ptr<const Segment>(std::uint64_t sequence)> segment;
+  std::function<void(std::uint64_t bytes)> add_progress;
+};
+
+// The row of the parent that stands for a row of the draft (same name), or nullopt.
+std::optional<std::uint32_t> parent_row_of(const Layout& parent, const TensorDraft& tensor);
+
+DedupeResult find_stored_slots(const DedupeInputs& inputs);
+
+}  // namespace tenon

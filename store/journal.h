@@ -1,0 +1,43 @@
+// The journal: an append-only file with the mutations that carry no data (ref moves, tags, removals of refs). With the
+// segments' commit sections it lets repair rebuild every ref. Never mapped.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mmap/file.h"
+#include "tenon/digest.h"
+
+namespace tenon {
+
+inline constexpr const char* journal_name = "journal";
+
+enum class JournalKind : std::uint32_t { set_ref = 1, create_tag = 2, delete_ref = 3 };
+
+struct JournalRecord {
+  JournalKind kind = JournalKind::set_ref;
+  std::uint64_t sequence = 0;
+  std::string ref;
+  SnapshotId target;  // zero for delete_ref
+  std::int64_t at_ns = 0;
+  friend bool operator==(const JournalRecord&, const JournalRecord&) = default;
+};
+
+struct JournalContents {
+  std::vector<JournalRecord> records;
+  std::uint64_t good_bytes = 0;             // the part that is whole, header included
+  std::optional<std::uint64_t> damaged_at;  // first byte that is no whole record
+};
+
+// An empty journal's bytes.
+std::vector<std::byte> encode_journal_header(const Digest& store_id);
+std::vector<std::byte> encode_journal_record(const JournalRecord& record);
+// Every record in `path` up to `limit_bytes`. Throws not_found; corrupt if the header is not this store's, unless
+// `any_header`.
+JournalContents read_journal(const std::filesystem::path& path, const Digest& store_id,
+                             std::uint64_t limit_bytes = UINT64_MAX, bool any_header = false);
+
+}  // namespace tenon

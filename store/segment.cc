@@ -1,0 +1,271 @@
+#include "store/segment.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "mmap/lock.h"
+#include "store/seeded_bug.h"
+#include "tenon/error.h"
+
+namespace tenon {
+
+namespace {
+
+using format::Section;
+using format::SectionKind;
+using format::SegmentFooter;
+using format::SegmentHeader;
+using format::StorageEntry;
+
+constexpr std::uint32_t segment_version = 1;
+constexpr std::string_view segment_suffix = ".seg";
+constexpr std::size_t sequence_digits = 16;
+
+Digest random_digest() {
+  Digest digest;
+  random_bytes(std::as_writable_bytes(std::span(&digest, 1)));
+  return digest;
+}
+
+std::uint64_t section_checksum(SectionKind kind, std::span<const std::byte> bytes) {
+  return checksum_bytes(bytes, static_cast<std::uint64_t>(kind));
+}
+
+}  // namespace
+
+std::string segment_file_name(std::uint64_t sequence) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string name(sequence_digits, '0');
+  for (std::size_t i = sequence_digits; i-- > 0; sequence >>= 4) name[i] = digits[sequence & 15];
+  return name.append(segment_suffix);
+}
+
+std::optional<std::uint64_t> parse_segment_file_name(std::string_view name) {
+  if (name.size() != sequence_digits + segment_suffix.size() || !name.ends_with(segment_suffix)) return std::nullopt;
+  std::uint64_t sequence = 0;
+  for (const char c : name.substr(0, sequence_digits)) {
+    const bool is_digit = c >= '0' && c <= '9';
+    if (!is_digit && !(c >= 'a' && c <= 'f')) return std::nullopt;
+    sequence = sequence << 4 | static_cast<std::uint64_t>(is_digit ? c - '0' : c - 'a' + 10);
+  }
+  return sequence;
+}
+
+std::shared_ptr<const Segment> Segment::open(const std::filesystem::path& path,
+                                             const format::SegmentReference* wanted) {
+  return open(File::open(path), wanted);
+}
+
+std::shared_ptr<const Segment> Segment::open(const File& file, const format::SegmentReference* wanted) {
+  auto segment = std::make_shared<Segment>();
+  segment->path_ = file.path();
+  const std::uint64_t size = file.size_bytes();
+  if (size < sizeof(SegmentHeader) + sizeof(SegmentFooter)) {
+    segment->fail("segment is too short for its header and footer", size, std::to_string(size) + " bytes",
+                  "at least " + std::to_string(sizeof(SegmentHeader) + sizeof(SegmentFooter)));
+  }
+  segment->mapping_ = Mapping::map(file, 0, size, MapMode::read_only);
+  segment->check_header();
+  segment->footer_ = reinterpret_cast<const SegmentFooter*>(segment->data() + size - sizeof(SegmentFooter));
+  if (size % alignof(SegmentFooter) != 0) segment->fail("segment is cut or has grown", size);
+  segment->check_footer(wanted);
+  return segment;
+}
+
+void Segment::fail(std::string what, std::uint64_t offset, std::string got, std::string wanted) const {
+  throw Error(ErrorKind::corrupt, {.what = std::move(what),
+                                   .file = path_.string(),
+                                   .offset = offset,
+                                   .got = std::move(got),
+                                   .wanted = std::move(wanted),
+                                   .hint = "run `tenon verify` to see what it hurts"});
+}
+
+void Segment::check_header() const {
+  const auto& header = *reinterpret_cast<const SegmentHeader*>(data());
+  if (std::memcmp(header.magic, format::segment_magic, sizeof header.magic) != 0) fail("not a segment: wrong magic", 0);
+  if (header.checksum != format::seal_of(header)) fail("segment header is damaged", 0);
+  if (header.version != segment_version) {
+    throw Error(ErrorKind::too_new, {.what = "segment was written by a later format",
+                                     .file = path_.string(),
+                                     .got = std::to_string(header.version)});
+  }
+}
+
+void Segment::check_footer(const format::SegmentReference* wanted) const {
+  const SegmentFooter& f = *footer_;
+  const std::uint64_t at = mapping_.size_bytes() - sizeof(SegmentFooter);
+  if (std::memcmp(f.magic, format::footer_magic, sizeof f.magic) != 0)
+    fail("segment has no footer: it is cut or was never finished", at);
+  if (f.checksum != format::seal_of(f)) fail("segment footer is damaged", at);
+  const auto& header = *reinterpret_cast<const SegmentHeader*>(data());
+  if (f.file_bytes != mapping_.size_bytes())
+    fail("segment is not as long as its footer says", at, std::to_string(mapping_.size_bytes()),
+         std::to_string(f.file_bytes));
+  if (f.uuid != header.uuid || f.store_id != header.store_id)
+    fail("segment's header and footer belong to different segments", at);
+  if (f.data_bytes > at || f.section_count > format::sections_max) fail("segment footer counts more than there is", at);
+  for (std::uint32_t i = 0; i < f.section_count; ++i) {
+    const Section& s = f.sections[i];
+    if (s.offset < f.data_bytes || s.offset > at || s.size > at - s.offset || s.offset % format::alignment_small != 0) {
+      fail("section lies outside the segment", at, std::to_string(s.offset) + "+" + std::to_string(s.size));
+    }
+  }
+  if (wanted != nullptr && (wanted->uuid != f.uuid || wanted->file_bytes != f.file_bytes)) {
+    fail("another segment is in this one's place", 0, to_hex(f.uuid), to_hex(wanted->uuid));
+  }
+}
+
+const Section* Segment::find_section(SectionKind kind) const noexcept {
+  for (std::uint32_t i = 0; i < footer_->section_count; ++i) {
+    if (footer_->sections[i].kind == static_cast<std::uint32_t>(kind)) return &footer_->sections[i];
+  }
+  return nullptr;
+}
+
+std::span<const std::byte> Segment::section(SectionKind kind) const {
+  const Section* s = find_section(kind);
+  if (s == nullptr)
+    fail("segment lacks section " + std::to_string(static_cast<std::uint32_t>(kind)),
+         file_bytes() - sizeof(SegmentFooter));
+  const std::span<const std::byte> bytes(data() + s->offset, s->size);
+  if (section_checksum(kind, bytes) != s->checksum) {
+    fail("section " + std::to_string(static_cast<std::uint32_t>(kind)) + " is damaged: its checksum differs",
+         s->offset);
+  }
+  return bytes;
+}
+
+std::uint64_t Segment::section_offset(SectionKind kind) const noexcept {
+  const Section* s = find_section(kind);
+  return s == nullptr ? 0 : s->offset;
+}
+
+std::span<const StorageEntry> Segment::storages() const {
+  const auto bytes = section(SectionKind::storages);
+  if (bytes.size() % sizeof(StorageEntry) != 0)
+    fail("storages table has a torn entry", section_offset(SectionKind::storages));
+  const std::span entries(reinterpret_cast<const StorageEntry*>(bytes.data()), bytes.size() / sizeof(StorageEntry));
+  const std::uint64_t leaves_total = leaves().size();
+  for (const StorageEntry& e : entries) {
+    const std::uint64_t needed = leaf_count(e.nbytes);
+    const bool has_leaves = needed == 1 || (e.first_leaf <= leaves_total && needed <= leaves_total - e.first_leaf);
+    if (e.offset > data_bytes() || e.nbytes > data_bytes() - e.offset || !has_leaves) {
+      fail("storage lies outside the segment's data", section_offset(SectionKind::storages),
+           std::to_string(e.offset) + "+" + std::to_string(e.nbytes));
+    }
+  }
+  return entries;
+}
+
+std::span<const Digest> Segment::leaves() const {
+  if (!has_section(SectionKind::leaves)) return {};
+  const auto bytes = section(SectionKind::leaves);
+  return {reinterpret_cast<const Digest*>(bytes.data()), bytes.size() / sizeof(Digest)};
+}
+
+std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes) noexcept {
+  if (nbytes >= format::granule_aligned_from) return format::align_up(cursor, std::uint64_t{format::granule_bytes});
+  if (nbytes >= format::page_aligned_from) return format::align_up(cursor, format::alignment_page);
+  return format::align_up(cursor, format::alignment_small);
+}
+
+SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Digest& store_id)
+    : store_id_(store_id), uuid_(random_digest()) {
+  file_ = File::create(directory / (to_hex(uuid_) + ".tmp"));
+  try {
+    FileLock::hold(file_);
+    SegmentHeader header{};
+    std::memcpy(header.magic, format::segment_magic, sizeof header.magic);
+    header.version = segment_version;
+    header.store_id = store_id_;
+    header.uuid = uuid_;
+    header.checksum = format::seal_of(header);
+    file_.write_at(0, std::as_bytes(std::span(&header, 1)));
+  } catch (...) {
+    remove_file(file_.path());
+    throw;
+  }
+}
+
+SegmentWriter::~SegmentWriter() {
+  if (is_published_ || !file_.is_open()) return;
+  try {
+    remove_file(file_.path());
+  } catch (const Error&) {
+    // A destructor must not throw; an unlocked .tmp is swept by the next cleaning.
+  }
+}
+
+std::uint64_t SegmentWriter::place_storage(std::uint64_t nbytes) {
+  assert(!data_bytes_);
+  const std::uint64_t offset = aligned_storage_offset(cursor_, nbytes);
+  cursor_ = offset + nbytes;
+  return offset;
+}
+
+void SegmentWriter::reserve_placed() {
+  if (cursor_ > sizeof(SegmentHeader)) file_.reserve(0, cursor_);
+}
+
+Mapping SegmentWriter::map_written() const {
+  return Mapping::map(file_, 0, data_bytes_.value_or(cursor_), MapMode::read_only);
+}
+
+void SegmentWriter::add_section(SectionKind kind, std::span<const std::byte> bytes) {
+  assert(sections_.size() < format::sections_max);
+  if (!data_bytes_) {
+    data_bytes_ = cursor_;
+    pending_offset_ = cursor_;
+  }
+  const std::uint64_t offset = format::align_up(pending_offset_ + pending_.size(), format::alignment_small);
+  pending_.resize(offset - pending_offset_);
+  pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+  sections_.push_back({static_cast<std::uint32_t>(kind), 0, offset, bytes.size(), section_checksum(kind, bytes)});
+}
+
+void SegmentWriter::flush_sections() {
+  if (pending_.empty()) return;
+  file_.write_at(pending_offset_, pending_);
+  pending_offset_ += pending_.size();
+  pending_.clear();
+}
+
+void SegmentWriter::sync() {
+  flush_sections();
+  file_.sync_data();
+}
+
+std::uint64_t SegmentWriter::seal(std::uint64_t sequence) {
+  assert(data_bytes_ && !is_sealed_);
+  const std::uint64_t footer_offset = format::align_up(pending_offset_ + pending_.size(), format::alignment_small);
+  pending_.resize(footer_offset - pending_offset_);
+  SegmentFooter footer{};
+  std::memcpy(footer.magic, format::footer_magic, sizeof footer.magic);
+  footer.version = segment_version;
+  footer.section_count = static_cast<std::uint32_t>(sections_.size());
+  footer.store_id = store_id_;
+  footer.uuid = uuid_;
+  footer.sequence = sequence;
+  footer.file_bytes = footer_offset + sizeof footer;
+  footer.data_bytes = *data_bytes_;
+  std::copy(sections_.begin(), sections_.end(), footer.sections);
+  footer.checksum = format::seal_of(footer);
+  const auto bytes = std::as_bytes(std::span(&footer, 1));
+  pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+  flush_sections();
+  is_sealed_ = true;
+  return footer.file_bytes;
+}
+
+void SegmentWriter::publish(const std::filesystem::path& path, bool durable) {
+  assert(is_sealed_);
+  if (durable && !seeded_bug("no_file_fsync") && !seeded_bug("rename_before_fsync")) file_.sync();
+  rename_file(file_.path(), path, true);
+  is_published_ = true;
+  if (durable && seeded_bug("rename_before_fsync")) file_.sync();
+  if (durable && !seeded_bug("no_directory_fsync")) sync_directory(path.parent_path());
+  file_.close();
+}
+
+}  // namespace tenon

@@ -1,0 +1,302 @@
+#include "store/snapshot_state.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <unordered_set>
+
+#include "store/codec.h"
+#include "store/parallel.h"
+
+namespace tenon {
+
+namespace {
+
+using format::Extent;
+using format::SectionKind;
+
+// A second slot over the same bytes gets pages of its own: below this size by a copy, from it on by another mapping.
+constexpr std::uint64_t duplicate_mapped_from = 64 * 1024;
+constexpr std::uint64_t copy_task_bytes = 8 << 20;
+
+// Where slots without bytes point to.
+alignas(64) std::byte no_bytes[64];
+
+std::span<const std::byte> checked_section(const Segment& segment, SectionKind kind, const Digest& wanted) {
+  const auto bytes = segment.section(kind);
+  if (digest_bytes(bytes) != wanted) {
+    throw Error(ErrorKind::corrupt, {.what = "section is not the one that the snapshot names",
+                                     .file = segment.path().string(),
+                                     .offset = segment.section_offset(kind),
+                                     .got = to_hex(digest_bytes(bytes)),
+                                     .wanted = to_hex(wanted)});
+  }
+  return bytes;
+}
+
+// A sub-range of a mapping that only this object hands out.
+struct CopyTask {
+  const File* file;
+  std::uint64_t file_offset;
+  std::byte* out;
+  std::uint64_t size;
+};
+
+void add_copy_tasks(std::vector<CopyTask>& tasks, const File& file, std::uint64_t offset, std::byte* out,
+                    std::uint64_t size) {
+  for (std::uint64_t done = 0; done < size; done += copy_task_bytes) {
+    tasks.push_back({&file, offset + done, out + done, std::min(copy_task_bytes, size - done)});
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory& directory, File file,
+                                                         const format::SegmentReference* wanted_segment,
+                                                         const SnapshotId* wanted_id, Mode mode) {
+  auto state = std::make_shared<SnapshotState>();
+  state->mode_ = mode;
+  state->open_holder(std::move(file), wanted_segment, wanted_id);
+  state->open_shared_sections(directory);
+  state->check_placements(directory);
+  switch (mode) {
+    case Mode::shared:
+      state->map_shared();
+      break;
+    case Mode::private_:
+      state->map_private();
+      break;
+    case Mode::copy:
+      state->copy_all();
+      break;
+  }
+  state->files_.clear();
+  return state;
+}
+
+void SnapshotState::open_holder(File file, const format::SegmentReference* wanted_segment,
+                                const SnapshotId* wanted_id) {
+  auto holder = Segment::open(file, wanted_segment);
+  const std::string name = holder->path().string();
+  record_ = decode_record(holder->section(SectionKind::record), name, holder->section_offset(SectionKind::record));
+  if (wanted_id != nullptr && record_.info.id != *wanted_id) {
+    throw Error(ErrorKind::corrupt, {.what = "segment holds another snapshot",
+                                     .file = name,
+                                     .got = to_hex(record_.info.id),
+                                     .wanted = to_hex(*wanted_id)});
+  }
+  binding_ = Binding::open(holder->section(SectionKind::binding), name, holder->section_offset(SectionKind::binding));
+  const auto keys = checked_section(*holder, SectionKind::keys, record_.keys);
+  keys_ = {reinterpret_cast<const Digest*>(keys.data()), keys.size() / sizeof(Digest)};
+  if (keys_.size() != binding_.slot_count() || keys.size() % sizeof(Digest) != 0) {
+    throw Error(ErrorKind::corrupt, {.what = "binding and keys differ in their number of slots",
+                                     .file = name,
+                                     .offset = holder->section_offset(SectionKind::keys)});
+  }
+  segments_.resize(binding_.segments().size());
+  files_.resize(segments_.size());
+  segments_[0] = std::move(holder);
+  files_[0] = std::move(file);
+}
+
+const Segment& SnapshotState::require_segment(const SegmentDirectory& directory, std::uint32_t index) {
+  if (!segments_[index]) {
+    const format::SegmentReference& wanted = binding_.segments()[index];
+    auto file = File::try_open(directory.file_of(wanted.sequence));
+    if (!file) {
+      throw Error(ErrorKind::not_found, {.what = "a segment that the snapshot needs is gone",
+                                         .file = directory.file_of(wanted.sequence).string()});
+    }
+    segments_[index] = Segment::open(*file, &wanted);
+    files_[index] = std::move(*file);
+  }
+  return *segments_[index];
+}
+
+void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
+  const Segment& with_layout = require_segment(directory, binding_.layout_segment());
+  layout_bytes_ = checked_section(with_layout, SectionKind::layout, record_.layout);
+  layout_ = Layout::open(layout_bytes_, with_layout.path().string(), with_layout.section_offset(SectionKind::layout));
+  if (layout_.slot_count() != binding_.slot_count() || layout_.tensor_count() != record_.info.tensor_count) {
+    throw Error(ErrorKind::corrupt,
+                {.what = "layout and binding differ in their number of slots", .file = holder().path().string()});
+  }
+  const Segment& with_structure = require_segment(directory, binding_.structure_segment());
+  structure_bytes_ = checked_section(with_structure, SectionKind::structure, record_.structure);
+}
+
+void SnapshotState::check_extent(std::uint32_t slot, const Extent& extent, std::uint64_t left) const {
+  const Segment& segment = *segments_[extent.segment];
+  const bool is_good = extent.size != 0 && extent.size <= left && extent.offset <= segment.data_bytes() &&
+                       extent.size <= segment.data_bytes() - extent.offset;
+  if (is_good) return;
+  throw Error(ErrorKind::corrupt, {.what = "slot " + std::to_string(slot) + " is placed outside its segment",
+                                   .file = segment.path().string(),
+                                   .offset = extent.offset,
+                                   .got = std::to_string(extent.size) + " bytes",
+                                   .wanted = "within " + std::to_string(segment.data_bytes())});
+}
+
+void SnapshotState::check_placements(const SegmentDirectory& directory) {
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    std::uint64_t left = layout_.slot_bytes(slot);
+    if (left == 0) continue;
+    if (!binding_.is_stitched(slot)) {
+      require_segment(directory, binding_.segment(slot));
+      check_extent(slot, {binding_.segment(slot), 0, binding_.offset(slot), left}, left);
+      continue;
+    }
+    for (const Extent& extent : binding_.extents(slot)) {
+      require_segment(directory, extent.segment);
+      check_extent(slot, extent, left);
+      left -= extent.size;
+      if (extent.offset % page_bytes() != 0 || (left != 0 && extent.size % page_bytes() != 0)) {
+        throw Error(ErrorKind::corrupt, {.what = "stitched piece is not aligned to pages",
+                                         .file = segments_[extent.segment]->path().string(),
+                                         .offset = extent.offset});
+      }
+    }
+    if (left != 0)
+      throw Error(ErrorKind::corrupt, {.what = "pieces of slot " + std::to_string(slot) + " do not add up",
+                                       .file = holder().path().string()});
+  }
+}
+
+void SnapshotState::map_stitched(std::uint32_t slot, MapMode mode) {
+  std::vector<StitchedRange::Piece> pieces;
+  for (const Extent& extent : binding_.extents(slot))
+    pieces.push_back({&files_[extent.segment], extent.offset, extent.size});
+  stitched_.push_back(StitchedRange::map(pieces, mode));
+  slot_data_[slot] = stitched_.back().data();
+}
+
+void SnapshotState::map_shared() {
+  slot_data_.resize(layout_.slot_count(), no_bytes);
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (layout_.slot_bytes(slot) == 0) continue;
+    if (binding_.is_stitched(slot)) {
+      map_stitched(slot, MapMode::read_only);
+    } else {
+      slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
+    }
+  }
+}
+
+// One copy-on-write mapping per segment serves every first slot over its bytes; further slots over the same bytes must
+// not see the first one's writes, so they get pages of their own.
+void SnapshotState::map_private() {
+  slot_data_.resize(layout_.slot_count(), no_bytes);
+  std::vector<std::byte*> bases(segments_.size(), nullptr);
+  std::unordered_set<std::uint64_t> taken;
+  std::vector<std::uint32_t> small_duplicates;
+  std::uint64_t small_bytes = 0;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    const std::uint64_t nbytes = layout_.slot_bytes(slot);
+    if (nbytes == 0) continue;
+    if (binding_.is_stitched(slot)) {
+      map_stitched(slot, MapMode::copy_on_write);
+      continue;
+    }
+    const std::uint32_t segment = binding_.segment(slot);
+    const std::uint64_t offset = binding_.offset(slot);
+    const bool is_first =
+        taken.insert(std::uint64_t{segment} << format::placement_offset_bits | offset / format::alignment_small).second;
+    if (is_first) {
+      if (bases[segment] == nullptr) {
+        private_mappings_.push_back(
+            Mapping::map(files_[segment], 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
+        bases[segment] = private_mappings_.back().data();
+      }
+      slot_data_[slot] = bases[segment] + offset;
+    } else if (nbytes >= duplicate_mapped_from && offset % page_bytes() == 0) {
+      private_mappings_.push_back(Mapping::map(files_[segment], offset, nbytes, MapMode::copy_on_write));
+      slot_data_[slot] = private_mappings_.back().data();
+    } else {
+      small_duplicates.push_back(slot);
+      small_bytes += format::align_up(nbytes, format::alignment_small);
+    }
+  }
+  if (small_duplicates.empty()) return;
+  private_mappings_.push_back(Mapping::anonymous(small_bytes));
+  std::byte* cursor = private_mappings_.back().data();
+  for (const std::uint32_t slot : small_duplicates) {
+    const std::uint64_t nbytes = layout_.slot_bytes(slot);
+    std::memcpy(cursor, segments_[binding_.segment(slot)]->data() + binding_.offset(slot), nbytes);
+    slot_data_[slot] = cursor;
+    cursor += format::align_up(nbytes, format::alignment_small);
+  }
+}
+
+void SnapshotState::copy_all() {
+  slot_data_.resize(layout_.slot_count(), no_bytes);
+  std::vector<std::uint64_t> offsets(layout_.slot_count());
+  std::uint64_t total = 0;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    offsets[slot] = aligned_storage_offset(total, layout_.slot_bytes(slot));
+    total = offsets[slot] + layout_.slot_bytes(slot);
+  }
+  if (total == 0) return;
+  private_mappings_.push_back(Mapping::anonymous(total, true));
+  std::byte* base = private_mappings_.back().data();
+  std::vector<CopyTask> tasks;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (layout_.slot_bytes(slot) == 0) continue;
+    slot_data_[slot] = base + offsets[slot];
+    std::byte* out = slot_data_[slot];
+    for (const Extent& extent : placement(slot)) {
+      add_copy_tasks(tasks, files_[extent.segment], extent.offset, out, extent.size);
+      out += extent.size;
+    }
+  }
+  parallel_for(tasks.size(), threads_for_bytes(total), [&](std::size_t i) {
+    tasks[i].file->read_at(tasks[i].file_offset, {tasks[i].out, tasks[i].size});
+  });
+}
+
+format::SegmentReference SnapshotState::reference(std::uint32_t index) const noexcept {
+  return index == 0 ? holder().reference() : binding_.segments()[index];
+}
+
+Placement SnapshotState::placement(std::uint32_t slot) const {
+  const std::uint64_t nbytes = layout_.slot_bytes(slot);
+  if (nbytes == 0) return {};
+  if (!binding_.is_stitched(slot)) return {{binding_.segment(slot), 0, binding_.offset(slot), nbytes}};
+  const auto extents = binding_.extents(slot);
+  return {extents.begin(), extents.end()};
+}
+
+std::optional<Statistics> SnapshotState::statistics(std::uint32_t row) const {
+  std::call_once(statistics_once_, [this] {
+    if (!holder().has_section(SectionKind::statistics)) return;
+    const auto bytes = holder().section(SectionKind::statistics);
+    const std::uint64_t n = layout_.tensor_count();
+    if (bytes.size() != sizeof(format::StatisticsHeader) + n * (sizeof(Statistics) + 1)) {
+      throw Error(ErrorKind::corrupt, {.what = "statistics have a wrong size",
+                                       .file = holder().path().string(),
+                                       .offset = holder().section_offset(SectionKind::statistics)});
+    }
+    statistics_ = bytes.subspan(sizeof(format::StatisticsHeader));
+  });
+  if (statistics_.empty()) return std::nullopt;
+  const std::uint64_t n = layout_.tensor_count();
+  if (statistics_[n * sizeof(Statistics) + row] == std::byte{0}) return std::nullopt;
+  Statistics result;
+  std::memcpy(&result, statistics_.data() + row * sizeof(Statistics), sizeof result);
+  return result;
+}
+
+std::vector<AttachmentRow> SnapshotState::attachments() const {
+  if (!holder().has_section(SectionKind::attachments)) return {};
+  const auto bytes = checked_section(holder(), SectionKind::attachments, record_.attachments);
+  ByteReader in(bytes, holder().path().string(), "attachments", holder().section_offset(SectionKind::attachments));
+  std::vector<AttachmentRow> rows;
+  for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+    const auto name = in.get_bytes(in.get<std::uint32_t>());
+    const auto size = in.get<std::uint64_t>();
+    rows.push_back({{reinterpret_cast<const char*>(name.data()), name.size()}, in.get_bytes(size)});
+  }
+  in.require_end();
+  return rows;
+}
+
+}  // namespace tenon

@@ -1,0 +1,90 @@
+// What a Snapshot handle points to: the segments of one snapshot, mapped, checked, and every slot's address.
+//
+// Immutable once made (statistics are checked on first use). Threads: const methods from any.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "mmap/file.h"
+#include "mmap/mapping.h"
+#include "store/binding.h"
+#include "store/layout.h"
+#include "store/record.h"
+#include "store/segment.h"
+#include "tenon/snapshot.h"
+
+namespace tenon {
+
+// Where the segments named by a binding are found: a directory, or nowhere for a bundle, which has them all in itself.
+struct SegmentDirectory {
+  std::filesystem::path path;  // absolute
+
+  std::filesystem::path file_of(std::uint64_t sequence) const { return path / segment_file_name(sequence); }
+};
+
+class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
+ public:
+  // `holder`: the segment with the record, opened as `file`. Throws corrupt, not_found (a segment is gone), limit, io;
+  // names files. With `wanted_id`, the snapshot in it must be that one.
+  static std::shared_ptr<const SnapshotState> open(const SegmentDirectory& directory, File file,
+                                                   const format::SegmentReference* wanted_segment,
+                                                   const SnapshotId* wanted_id, Mode mode);
+
+  static Snapshot handle(std::shared_ptr<const SnapshotState> state) noexcept { return Snapshot(std::move(state)); }
+
+  Mode mode() const noexcept { return mode_; }
+  const SnapshotInfo& info() const noexcept { return record_.info; }
+  const Record& record() const noexcept { return record_; }
+  const Layout& layout() const noexcept { return layout_; }
+  const Binding& binding() const noexcept { return binding_; }
+  std::span<const Digest> keys() const noexcept { return keys_; }
+  std::byte* slot_data(std::uint32_t slot) const noexcept { return slot_data_[slot]; }
+  const Segment& holder() const noexcept { return *segments_[0]; }
+  // As they stand in the binding's table; null where no slot needed the segment.
+  const std::vector<std::shared_ptr<const Segment>>& segments() const noexcept { return segments_; }
+  // A reference to table entry `index` that is valid outside this snapshot, too (entry 0 names itself).
+  format::SegmentReference reference(std::uint32_t index) const noexcept;
+  std::span<const std::byte> layout_bytes() const noexcept { return layout_bytes_; }
+  std::span<const std::byte> structure_bytes() const noexcept { return structure_bytes_; }
+  std::optional<Statistics> statistics(std::uint32_t row) const;
+  std::vector<AttachmentRow> attachments() const;
+  // The slot's extents, in order; empty for a slot without bytes.
+  Placement placement(std::uint32_t slot) const;
+  void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
+
+ private:
+  struct OpenFile;  // a segment's descriptor while the snapshot is being opened
+  void open_holder(File file, const format::SegmentReference* wanted_segment, const SnapshotId* wanted_id);
+  const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
+  void open_shared_sections(const SegmentDirectory& directory);
+  void check_placements(const SegmentDirectory& directory);
+  void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
+  void map_shared();
+  void map_private();
+  void copy_all();
+  void map_stitched(std::uint32_t slot, MapMode mode);
+  std::vector<Digest> expected_leaves(std::uint32_t slot, const Placement& placement) const;
+
+  Mode mode_ = Mode::shared;
+  Record record_;
+  std::vector<std::shared_ptr<const Segment>> segments_;
+  std::vector<File> files_;  // beside segments_, while opening
+  Binding binding_;
+  Layout layout_;
+  std::span<const Digest> keys_;
+  std::span<const std::byte> layout_bytes_;
+  std::span<const std::byte> structure_bytes_;
+  std::vector<std::byte*> slot_data_;
+  std::vector<Mapping> private_mappings_;
+  std::vector<StitchedRange> stitched_;
+  mutable std::once_flag statistics_once_;
+  mutable std::span<const std::byte> statistics_;
+};
+
+}  // namespace tenon

@@ -1,0 +1,198 @@
+#include "store/storage_writer.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <numeric>
+
+#include "store/parallel.h"
+#include "store/source.h"
+
+namespace tenon {
+
+namespace {
+
+using format::StorageEntry;
+
+// A run is what one thread takes at a time and one pwrite writes: part of a large storage, or several small ones that
+// lie side by side.
+constexpr std::uint64_t run_bytes = 2 << 20;
+static_assert(run_bytes % leaf_bytes == 0);
+
+// A part of one storage within a run.
+struct Part {
+  std::size_t storage;        // index in to_write
+  std::uint64_t slot_offset;  // multiple of leaf_bytes
+  std::uint64_t size;
+  std::size_t first_accumulator;  // into the accumulators, one per range of the storage
+};
+
+struct Run {
+  std::uint64_t file_offset = 0;
+  std::uint64_t size = 0;  // gaps between its parts included
+  std::vector<Part> parts{};
+};
+
+class Pass {
+ public:
+  Pass(const Draft& draft, std::span<const StorageToWrite> to_write, SegmentWriter& writer)
+      : draft_(draft), to_write_(to_write), writer_(writer) {
+    place();
+    cut_into_runs();
+  }
+
+  WrittenStorages run(std::span<std::optional<Statistics>> statistics,
+                      const std::function<void(std::uint64_t)>& add_progress) {
+    std::uint64_t total = 0;
+    for (const Run& r : runs_) total += r.size;
+    writer_.reserve_placed();
+    parallel_for(runs_.size(), threads_for_bytes(total), [&](std::size_t i) {
+      write_run(runs_[i]);
+      add_progress(runs_[i].size);
+    });
+    collect_statistics(statistics);
+    return finish();
+  }
+
+ private:
+  std::uint64_t nbytes(std::size_t storage) const { return draft_.slots[to_write_[storage].slot].nbytes; }
+
+  void place() {
+    std::uint64_t leaves = 0;
+    for (std::size_t i = 0; i < to_write_.size(); ++i) {
+      StorageEntry entry{};
+      entry.offset = writer_.place_storage(nbytes(i));
+      entry.nbytes = nbytes(i);
+      entry.sketch = to_write_[i].sketch;
+      entry.first_leaf = leaves;
+      leaf_begin_.push_back(leaves);
+      leaves += leaf_count(nbytes(i));
+      entries_.push_back(entry);
+    }
+    leaf_digests_.resize(leaves);
+  }
+
+  void cut_into_runs() {
+    for (std::size_t i = 0; i < to_write_.size(); ++i) {
+      for (std::uint64_t at = 0; at < nbytes(i); at += run_bytes) {
+        add_part({i, at, std::min(run_bytes, nbytes(i) - at), accumulators_.size()});
+        for (const DenseRange& range : to_write_[i].ranges) accumulators_.emplace_back(range.dtype);
+      }
+    }
+  }
+
+  void add_part(const Part& part) {
+    const std::uint64_t file_offset = entries_[part.storage].offset + part.slot_offset;
+    const bool fits = !runs_.empty() && file_offset + part.size - runs_.back().file_offset <= run_bytes;
+    if (!fits) runs_.push_back({.file_offset = file_offset});
+    Run& r = runs_.back();
+    r.size = file_offset + part.size - r.file_offset;
+    r.parts.push_back(part);
+  }
+
+  // A run of one part is written from where its bytes are; several are gathered, gaps zeroed, and written at once.
+  void write_run(const Run& r) {
+    std::vector<std::byte> buffer;
+    if (r.parts.size() == 1) {
+      writer_.write(r.file_offset, take(r.parts.front(), buffer));
+      return;
+    }
+    std::vector<std::byte> gathered(r.size);
+    for (const Part& part : r.parts) {
+      const auto piece = take(part, buffer);
+      std::memcpy(gathered.data() + (entries_[part.storage].offset + part.slot_offset - r.file_offset), piece.data(),
+                  piece.size());
+    }
+    writer_.write(r.file_offset, gathered);
+  }
+
+  // The part's bytes, digested and counted leaf by leaf while they are in the cache.
+  std::span<const std::byte> take(const Part& part, std::vector<std::byte>& buffer) {
+    const StorageToWrite& storage = to_write_[part.storage];
+    const auto piece = source_piece(draft_.slots[storage.slot], part.slot_offset, part.size, buffer);
+    for (std::uint64_t at = 0; at < piece.size(); at += leaf_bytes) {
+      const auto leaf = piece.subspan(at, std::min<std::uint64_t>(leaf_bytes, piece.size() - at));
+      const std::uint64_t slot_offset = part.slot_offset + at;
+      leaf_digests_[leaf_begin_[part.storage] + slot_offset / leaf_bytes] = digest_bytes(leaf);
+      for (std::size_t r = 0; r < storage.ranges.size(); ++r) {
+        accumulate(accumulators_[part.first_accumulator + r], storage.ranges[r], slot_offset, leaf);
+      }
+    }
+    return piece;
+  }
+
+  static void accumulate(StatisticsAccumulator& accumulator, const DenseRange& range, std::uint64_t slot_offset,
+                         std::span<const std::byte> leaf) {
+    const std::uint64_t begin = std::max(range.begin, slot_offset);
+    const std::uint64_t end = std::min(range.end, slot_offset + leaf.size());
+    if (begin < end) accumulator.add(leaf.subspan(begin - slot_offset, end - begin));
+  }
+
+  // Parts are merged in the order of the storage, so that the sums do not depend on which thread was first.
+  void collect_statistics(std::span<std::optional<Statistics>> statistics) {
+    std::vector<std::vector<StatisticsAccumulator>> merged(to_write_.size());
+    for (std::size_t i = 0; i < to_write_.size(); ++i) {
+      for (const DenseRange& range : to_write_[i].ranges) merged[i].emplace_back(range.dtype);
+    }
+    for (const Run& r : runs_) {
+      for (const Part& part : r.parts) {
+        for (std::size_t k = 0; k < merged[part.storage].size(); ++k) {
+          merged[part.storage][k].merge(accumulators_[part.first_accumulator + k]);
+        }
+      }
+    }
+    for (std::size_t i = 0; i < to_write_.size(); ++i) {
+      for (std::size_t k = 0; k < merged[i].size(); ++k) statistics[to_write_[i].ranges[k].row] = merged[i][k].result();
+    }
+  }
+
+  WrittenStorages finish() {
+    WrittenStorages written;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const std::span leaves(leaf_digests_.data() + leaf_begin_[i], leaf_count(entries_[i].nbytes));
+      entries_[i].key = combine_leaves(leaves, entries_[i].nbytes);
+      entries_[i].first_leaf = leaves.size() > 1 ? written.leaves.size() : 0;
+      if (leaves.size() > 1) written.leaves.insert(written.leaves.end(), leaves.begin(), leaves.end());
+    }
+    written.storages = std::move(entries_);
+    return written;
+  }
+
+  const Draft& draft_;
+  std::span<const StorageToWrite> to_write_;
+  SegmentWriter& writer_;
+  std::vector<StorageEntry> entries_;
+  std::vector<std::uint64_t> leaf_begin_;
+  std::vector<Digest> leaf_digests_;
+  std::vector<Run> runs_;
+  std::vector<StatisticsAccumulator> accumulators_;
+};
+
+}  // namespace
+
+std::optional<DenseRange> dense_range(const TensorDraft& tensor, std::uint32_t row) {
+  if (!has_statistics(tensor.dtype)) return std::nullopt;
+  const std::uint64_t item = item_bytes(tensor.dtype);
+  if (tensor.storage_offset_bytes % item != 0) return std::nullopt;
+  std::vector<std::size_t> by_stride(tensor.shape.size());
+  std::iota(by_stride.begin(), by_stride.end(), std::size_t{0});
+  std::sort(by_stride.begin(), by_stride.end(),
+            [&](std::size_t a, std::size_t b) { return tensor.stride[a] < tensor.stride[b]; });
+  std::int64_t count = 1;
+  for (const std::size_t d : by_stride) {
+    if (tensor.shape[d] == 1) continue;
+    if (tensor.shape[d] != 0 && tensor.stride[d] != count) return std::nullopt;
+    count *= tensor.shape[d];
+    if (count == 0) break;
+  }
+  const std::uint64_t begin = tensor.storage_offset_bytes;
+  return DenseRange{row, tensor.dtype, begin, begin + static_cast<std::uint64_t>(count) * item};
+}
+
+WrittenStorages write_storages(const Draft& draft, std::span<const StorageToWrite> to_write, SegmentWriter& writer,
+                               std::span<std::optional<Statistics>> statistics,
+                               const std::function<void(std::uint64_t)>& add_progress) {
+  return Pass(draft, to_write, writer).run(statistics, add_progress);
+}
+
+}  // namespace tenon

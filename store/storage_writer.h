@@ -1,0 +1,47 @@
+// Writes fresh storages into a segment: one pass over each that digests its leaves, gathers statistics of the tensors
+// that lie in it densely, and writes it, shared among the processors.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "store/format.h"
+#include "store/segment.h"
+#include "store/value_statistics.h"
+#include "tenon/draft.h"
+
+namespace tenon {
+
+// A tensor whose elements fill one contiguous range of its slot, in whatever order.
+struct DenseRange {
+  std::uint32_t row = 0;
+  DType dtype = DType::invalid;
+  std::uint64_t begin = 0;  // bytes in the slot
+  std::uint64_t end = 0;
+};
+
+// The range of a tensor that is dense, or nullopt (gaps, overlaps, expanded dimensions, elements not on a multiple of
+// their size).
+std::optional<DenseRange> dense_range(const TensorDraft& tensor, std::uint32_t row);
+
+struct StorageToWrite {
+  std::uint32_t slot = 0;
+  std::uint64_t sketch = 0;
+  std::vector<DenseRange> ranges{};  // whose statistics are wanted
+};
+
+struct WrittenStorages {
+  std::vector<format::StorageEntry> storages;  // as storages_to_write
+  std::vector<Digest> leaves;                  // of storages larger than one leaf
+};
+
+// Writes into `writer` (nothing else may be placed there meanwhile) and puts the statistics of row r into
+// statistics[r].
+WrittenStorages write_storages(const Draft& draft, std::span<const StorageToWrite> to_write, SegmentWriter& writer,
+                               std::span<std::optional<Statistics>> statistics,
+                               const std::function<void(std::uint64_t bytes)>& add_progress);
+
+}  // namespace tenon

@@ -1,0 +1,220 @@
+#include "store/store_state.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "mmap/file.h"
+#include "mmap/lock.h"
+#include "store/codec.h"
+#include "store/rev.h"
+#include "store/seeded_bug.h"
+#include "store/suggest.h"
+
+namespace tenon {
+
+namespace {
+
+// How often a reader starts over when a ref moves on, and its old segments go, between reading the head and opening
+// what it names.
+constexpr int attach_attempts = 16;
+
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+[[noreturn]] void throw_unknown_rev(const CatalogRoot& root, std::string_view name) {
+  std::vector<std::string_view> refs;
+  for (const RefRow& ref : root.refs) refs.push_back(ref.name);
+  throw Error(ErrorKind::not_found,
+              {.what = "no ref, tag or snapshot '" + std::string(name) + "'", .hint = suggest(name, refs)});
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_snapshot_row(const SnapshotRow& row) {
+  ByteWriter out;
+  out.put(row.holder);
+  out.put(static_cast<std::uint64_t>(row.record.size()));
+  out.put(static_cast<std::uint64_t>(row.keys.size()));
+  out.put(static_cast<std::uint64_t>(row.binding.size()));
+  out.put_bytes(row.record);
+  out.put_bytes(row.keys);
+  out.put_bytes(row.binding);
+  return out.take();
+}
+
+SnapshotRow decode_snapshot_row(std::span<const std::byte> bytes, const std::string& file) {
+  ByteReader in(bytes, file, "snapshot row");
+  SnapshotRow row;
+  row.holder = in.get<format::SegmentReference>();
+  const auto record = in.get<std::uint64_t>();
+  const auto keys = in.get<std::uint64_t>();
+  const auto binding = in.get<std::uint64_t>();
+  row.record = in.get_bytes(record);
+  row.keys = in.get_bytes(keys);
+  row.binding = in.get_bytes(binding);
+  in.require_end();
+  return row;
+}
+
+std::vector<std::byte> encode_commit_section(const CommitSection& commit) {
+  ByteWriter out;
+  out.put_string(commit.ref);
+  out.put(static_cast<std::uint32_t>(commit.previous_tip.has_value()));
+  out.put(commit.previous_tip.value_or(SnapshotId{}));
+  return out.take();
+}
+
+CommitSection decode_commit_section(const Segment& segment) {
+  ByteReader in(segment.section(format::SectionKind::commit), segment.path().string(), "commit section",
+                segment.section_offset(format::SectionKind::commit));
+  CommitSection commit;
+  commit.ref = in.get_string();
+  const bool has_previous = in.get<std::uint32_t>() != 0;
+  const auto previous = in.get<SnapshotId>();
+  if (has_previous) commit.previous_tip = previous;
+  in.require_end();
+  return commit;
+}
+
+std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) {
+  auto state = std::make_shared<StoreState>();
+  state->paths_.root = std::filesystem::absolute(path).lexically_normal();
+  state->fork_generation_ = fork_generation();
+  std::error_code error;
+  const auto status = std::filesystem::status(state->paths_.root, error);
+  if (!std::filesystem::exists(status)) {
+    throw Error(ErrorKind::no_store,
+                {.what = "no store here", .file = path.string(), .hint = "make one with `tenon init PATH`"});
+  }
+  if (std::filesystem::is_regular_file(status)) {
+    state->bundle_ = Segment::open(state->paths_.root);
+    state->store_id_ = state->bundle_->footer().store_id;
+    return state;
+  }
+  const format::Superblock superblock = read_superblock(state->paths_.root);
+  state->store_id_ = superblock.store_id;
+  state->is_durable_ = superblock.durability != static_cast<std::uint8_t>(Durability::relaxed);
+  state->is_format_writable_ = is_writable(superblock);
+  state->catalog_ = std::make_unique<Catalog>(state->paths_.catalog(), state->store_id_,
+                                              state->is_durable_ && !seeded_bug("ack_before_commit"));
+  return state;
+}
+
+void StoreState::require_same_process() const {
+  if (fork_generation_ == fork_generation()) return;
+  throw Error(ErrorKind::invalid_argument, {.what = "store was opened before a fork and is used in the child",
+                                            .file = path().string(),
+                                            .hint = "open it again in the child; snapshots and views stay valid"});
+}
+
+void StoreState::require_writable() const {
+  require_same_process();
+  if (is_bundle())
+    throw Error(ErrorKind::unsupported,
+                {.what = "a bundle is read-only", .file = path().string(), .hint = "import it into a directory store"});
+  if (!is_format_writable_)
+    throw Error(ErrorKind::unsupported, {.what = "store has features that this version can only read",
+                                         .file = path().string(),
+                                         .hint = "use a later tenon to write"});
+  if (std::string kind; is_network_file_system(path(), kind)) {
+    throw Error(ErrorKind::unsupported,
+                {.what = "writing to a store on a network file system is not safe",
+                 .file = path().string(),
+                 .got = kind,
+                 .hint = "keep the store on a local disk; reading heads and bundles works here"});
+  }
+}
+
+Catalog& StoreState::catalog() const {
+  require_same_process();
+  assert(catalog_);
+  return *catalog_;
+}
+
+std::string StoreState::bundle_ref() const { return decode_commit_section(*bundle_).ref; }
+
+SnapshotId StoreState::find_id(const CatalogReader& reader, std::string_view name) const {
+  for (const RefRow& ref : reader.root().refs) {
+    if (ref.name == name) return ref.id;
+  }
+  if (!is_id_prefix(name)) throw_unknown_rev(reader.root(), name);
+  const auto ids = reader.snapshots_with_prefix(lower_case(std::string(name)), 4);
+  if (ids.empty()) throw_unknown_rev(reader.root(), name);
+  if (ids.size() > 1) {
+    throw Error(ErrorKind::invalid_argument,
+                {.what = "id prefix '" + std::string(name) + "' is ambiguous",
+                 .got = to_hex(ids[0]) + ", " + to_hex(ids[1]) + (ids.size() > 2 ? ", ..." : ""),
+                 .wanted = "more digits"});
+  }
+  return ids[0];
+}
+
+StoreState::Located StoreState::locate_in_catalog(std::string_view name, std::uint64_t generations) const {
+  const CatalogReader reader = catalog().read();
+  SnapshotId id = find_id(reader, name);
+  for (;; --generations) {
+    const auto bytes = reader.snapshot(id);
+    if (!bytes)
+      throw Error(ErrorKind::corrupt, {.what = "a snapshot that is referred to is not in the catalog",
+                                       .file = catalog_name(),
+                                       .got = to_hex(id),
+                                       .hint = "run `tenon repair`"});
+    const SnapshotRow row = decode_snapshot_row(*bytes, catalog_name());
+    if (generations == 0) return {id, row.holder};
+    const Record record = decode_record(row.record, catalog_name(), 0);
+    if (record.info.parents.empty()) {
+      throw Error(ErrorKind::not_found, {.what = "'" + std::string(name) + "' has no ancestor that far back",
+                                         .got = to_hex(id) + " is the first",
+                                         .wanted = std::to_string(generations) + " more"});
+    }
+    id = record.info.parents.front();
+  }
+}
+
+StoreState::Located StoreState::locate(std::string_view text) const {
+  require_same_process();
+  const Rev rev = parse_rev(text);
+  if (is_bundle()) {
+    const Record record = decode_record(bundle_->section(format::SectionKind::record), path().string(),
+                                        bundle_->section_offset(format::SectionKind::record));
+    const std::string hex = to_hex(record.info.id);
+    const bool is_it = rev.name == "main" || rev.name == bundle_ref() ||
+                       (is_id_prefix(rev.name) && hex.starts_with(lower_case(rev.name)));
+    if (!is_it || rev.generations != 0) {
+      throw Error(ErrorKind::not_found, {.what = "bundle does not hold '" + std::string(text) + "'",
+                                         .file = path().string(),
+                                         .wanted = "main, " + bundle_ref() + " or " + hex});
+    }
+    return {record.info.id, bundle_->reference()};
+  }
+  if (rev.generations == 0) {
+    if (const auto head = read_head(paths_.heads(), rev.name, store_id_)) return {head->snapshot, head->segment};
+  }
+  return locate_in_catalog(rev.name, rev.generations);
+}
+
+std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& located, Mode mode) const {
+  const auto file = is_bundle() ? path() : paths_.segment_directory().file_of(located.holder.sequence);
+  return SnapshotState::open(paths_.segment_directory(), File::open(file), &located.holder, &located.id, mode);
+}
+
+// A segment may be unlinked, or replaced by a sparse copy without the parts that only a forgotten snapshot needed,
+// between reading the head and opening it. Once all is open nothing can go away; the head read again afterwards says
+// whether that was in time.
+std::shared_ptr<const SnapshotState> StoreState::open_snapshot(std::string_view rev, Mode mode) const {
+  for (int attempt = 1;; ++attempt) {
+    const Located located = locate(rev);
+    try {
+      auto state = open_located(located, mode);
+      if (is_bundle() || locate(rev).id == located.id || attempt == attach_attempts) return state;
+    } catch (const Error& error) {
+      const bool may_have_moved = error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::corrupt;
+      if (!may_have_moved || attempt == attach_attempts || locate(rev).id == located.id) throw;
+    }
+  }
+}
+
+}  // namespace tenon

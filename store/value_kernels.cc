@@ -1,0 +1,583 @@
+// Every floating and wide integer type is widened to double before it is added up, so a sum is as good as a plain
+// double sum in several lanes. 8- and 16-bit integers are added up as integers, exactly, one block after the other.
+//
+// NaN and infinity are rare, so no block looks for them: they show in the sum of the block, which is then read again
+// (from the cache) by a careful loop.
+//
+// This file is compiled once per instruction set; what is needed only once stands under HWY_ONCE at its end.
+#include "store/value_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "store/value_elements.h"
+
+// Totals are structs of vectors, which vectors of unknown length cannot be.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "store/value_kernels.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h, which it depends on.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace tenon {
+namespace HWY_NAMESPACE {
+namespace {
+
+template <typename Source>
+void add_one_by_one(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  for (std::size_t i = 0; i < count; ++i) {
+    typename Source::Stored stored;
+    std::memcpy(&stored, bytes + i * sizeof stored, sizeof stored);
+    add_value(Source::value(stored), 1, totals);
+  }
+}
+
+#if HWY_TARGET == HWY_SCALAR  // a processor without vectors
+
+using Float64Source = PlainElement<double>;
+using Float32Source = PlainElement<float>;
+using Float16Source = Float16Element;
+using BFloat16Source = BFloat16Element;
+using Int64Source = PlainElement<std::int64_t>;
+using UInt64Source = PlainElement<std::uint64_t>;
+using Int32Source = PlainElement<std::int32_t>;
+using UInt32Source = PlainElement<std::uint32_t>;
+using Int16Source = PlainElement<std::int16_t>;
+using UInt16Source = PlainElement<std::uint16_t>;
+using Int8Source = PlainElement<std::int8_t>;
+using UInt8Source = PlainElement<std::uint8_t>;
+using BoolSource = BoolElement;
+using Complex32Source = ComplexElement<Float16Element>;
+using Complex64Source = ComplexElement<PlainElement<float>>;
+using Complex128Source = ComplexElement<PlainElement<double>>;
+
+template <typename Source>
+void add_elements(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  add_one_by_one<Source>(bytes, count, totals);
+}
+
+template <typename Source>
+void add_small_integers(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  add_one_by_one<Source>(bytes, count, totals);
+}
+
+#else
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+const hn::ScalableTag<double> d64;
+const hn::ScalableTag<float> d32;
+const hn::ScalableTag<std::int16_t> d16;
+const hn::Half<decltype(d32)> d32_half;
+const hn::Rebind<hwy::float16_t, decltype(d32)> d_f16;
+const hn::RebindToUnsigned<decltype(d64)> d_u64;
+const hn::RebindToSigned<decltype(d64)> d_i64;
+const hn::RebindToUnsigned<decltype(d32)> d_u32;
+const hn::RebindToSigned<decltype(d32)> d_i32;
+const hn::RebindToUnsigned<decltype(d16)> d_u16;
+
+using Double = hn::Vec<decltype(d64)>;
+using Single = hn::Vec<decltype(d32)>;
+using Short = hn::Vec<decltype(d16)>;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr std::size_t block_bytes = 16 * 1024;  // stays in the first-level cache for a second look
+
+template <typename D>
+HWY_INLINE auto load(D d, const std::uint8_t* bytes) {
+  return hn::LoadU(d, reinterpret_cast<const hn::TFromD<D>*>(bytes));
+}
+
+HWY_INLINE Double lower_doubles(Single v) { return hn::PromoteTo(d64, hn::LowerHalf(d32_half, v)); }
+HWY_INLINE Double upper_doubles(Single v) { return hn::PromoteTo(d64, hn::UpperHalf(d32_half, v)); }
+
+// One more in every lane where `mask` holds.
+template <typename D, typename Count, typename Mask>
+HWY_INLINE Count count_if(D d, Count count, Mask mask) {
+  const hn::RebindToUnsigned<D> d_count;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  (void)d;
+  return hn::IfThenElse(hn::RebindMask(d_count, mask), hn::Add(count, hn::Set(d_count, 1)), count);
+#else
+  return hn::Sub(count, hn::BitCast(d_count, hn::VecFromMask(d, mask)));
+#endif
+}
+
+template <typename D, typename V>
+std::uint64_t sum_counts(D d, V counts) {
+  HWY_ALIGN std::array<hn::TFromD<D>, hn::MaxLanes(D())> lanes;
+  hn::Store(counts, d, lanes.data());
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < hn::Lanes(d); ++i) sum += lanes[i];
+  return sum;
+}
+
+HWY_INLINE double lane_sum(Double v) { return hn::GetLane(hn::SumOfLanes(d64, v)); }
+
+template <typename D, typename V>
+void fold_range(D d, V min, V max, Statistics& totals) {
+  totals.min = std::min(totals.min, static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min))));
+  totals.max = std::max(totals.max, static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max))));
+}
+
+// The constructors are written out because GCC compiles implicit ones without the instruction set of their target.
+
+// Totals over doubles, none of which may be NaN or infinite (see is_finite).
+struct DoubleTotals {
+  using Vector = Double;
+  Double min = hn::Set(d64, infinity);
+  Double max = hn::Set(d64, -infinity);
+  Double sum = hn::Zero(d64);
+  Double sum_squares = hn::Zero(d64);
+  hn::Vec<decltype(d_u64)> zeros = hn::Zero(d_u64);
+
+  DoubleTotals() {}
+  static HWY_INLINE std::size_t lanes() { return hn::Lanes(d64); }
+  HWY_INLINE void add(Double v) {
+    min = hn::Min(min, v);
+    max = hn::Max(max, v);
+    zeros = count_if(d64, zeros, hn::Eq(v, hn::Zero(d64)));
+    sum = hn::Add(sum, v);
+    sum_squares = hn::MulAdd(v, v, sum_squares);
+  }
+  // False if a NaN or an infinity was added (or finite values overflowed the sum).
+  HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(sum)); }
+  void fold_into(Statistics& totals) const {
+    fold_range(d64, min, max, totals);
+    totals.zero_count += sum_counts(d_u64, zeros);
+    totals.sum += lane_sum(sum);
+    totals.sum_squares += lane_sum(sum_squares);
+  }
+};
+
+// The same over floats; the sums are double all the same.
+struct SingleTotals {
+  using Vector = Single;
+  Single min = hn::Set(d32, std::numeric_limits<float>::infinity());
+  Single max = hn::Set(d32, -std::numeric_limits<float>::infinity());
+  hn::Vec<decltype(d_u32)> zeros = hn::Zero(d_u32);
+  Double sum_lower = hn::Zero(d64);
+  Double sum_upper = hn::Zero(d64);
+  Double sum_squares_lower = hn::Zero(d64);
+  Double sum_squares_upper = hn::Zero(d64);
+
+  SingleTotals() {}
+  static HWY_INLINE std::size_t lanes() { return hn::Lanes(d32); }
+  HWY_INLINE void add(Single v) {
+    min = hn::Min(min, v);
+    max = hn::Max(max, v);
+    zeros = count_if(d32, zeros, hn::Eq(v, hn::Zero(d32)));
+    const Double lower = lower_doubles(v);
+    const Double upper = upper_doubles(v);
+    sum_lower = hn::Add(sum_lower, lower);
+    sum_upper = hn::Add(sum_upper, upper);
+    sum_squares_lower = hn::MulAdd(lower, lower, sum_squares_lower);
+    sum_squares_upper = hn::MulAdd(upper, upper, sum_squares_upper);
+  }
+  HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(hn::Add(sum_lower, sum_upper))); }
+  void fold_into(Statistics& totals) const {
+    fold_range(d32, min, max, totals);
+    totals.zero_count += sum_counts(d_u32, zeros);
+    totals.sum += lane_sum(hn::Add(sum_lower, sum_upper));
+    totals.sum_squares += lane_sum(hn::Add(sum_squares_lower, sum_squares_upper));
+  }
+};
+
+// Totals over doubles of all kinds.
+struct CarefulTotals {
+  DoubleTotals totals;
+  hn::Vec<decltype(d_u64)> nans = hn::Zero(d_u64);
+  hn::Vec<decltype(d_u64)> infinities = hn::Zero(d_u64);
+
+  CarefulTotals() {}
+  HWY_INLINE void add(Double v) {
+    const auto is_nan = hn::IsNaN(v);
+    const Double value = hn::IfThenZeroElse(is_nan, v);
+    nans = count_if(d64, nans, is_nan);
+    infinities = count_if(d64, infinities, hn::Eq(hn::Abs(v), hn::Set(d64, infinity)));
+    totals.zeros = count_if(d64, totals.zeros, hn::Eq(v, hn::Zero(d64)));
+    totals.min = hn::Min(totals.min, hn::IfThenElse(is_nan, hn::Set(d64, infinity), v));
+    totals.max = hn::Max(totals.max, hn::IfThenElse(is_nan, hn::Set(d64, -infinity), v));
+    totals.sum = hn::Add(totals.sum, value);
+    totals.sum_squares = hn::MulAdd(value, value, totals.sum_squares);
+  }
+  HWY_INLINE void add(Single v) {
+    add(lower_doubles(v));
+    add(upper_doubles(v));
+  }
+  void fold_into(Statistics& into) const {
+    totals.fold_into(into);
+    into.nan_count += sum_counts(d_u64, nans);
+    into.inf_count += sum_counts(d_u64, infinities);
+  }
+};
+
+// Sources: how two vectors of values come out of bytes, and one value out of an element. `load` reads
+// 2 * Totals::lanes() elements, in any order.
+
+struct Float64Source : PlainElement<double> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    a = HWY_NAMESPACE::load(d64, bytes);
+    b = HWY_NAMESPACE::load(d64, bytes + hn::Lanes(d64) * sizeof(double));
+  }
+};
+
+struct Float32Source : PlainElement<float> {
+  using Totals = SingleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
+    a = HWY_NAMESPACE::load(d32, bytes);
+    b = HWY_NAMESPACE::load(d32, bytes + hn::Lanes(d32) * sizeof(float));
+  }
+};
+
+// Highway emulates this conversion on processors that lack it, but not for infinities and NaNs.
+HWY_INLINE Single promote_halves(hn::Vec<decltype(d_f16)> halves) {
+#if HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4
+  const hn::Rebind<std::uint16_t, decltype(d32)> d_bits;
+  const auto bits = hn::PromoteTo(d_u32, hn::BitCast(d_bits, halves));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(d_u32, 0x7FFF)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(d_u32, 0x8000)));
+  const auto is_finite = hn::Lt(hn::BitCast(d_i32, magnitude), hn::Set(d_i32, 0x7C00 << 13));
+  const Single finite = hn::Mul(hn::BitCast(d32, magnitude), hn::Set(d32, 0x1p112F));
+  const Single other = hn::BitCast(d32, hn::Or(magnitude, hn::Set(d_u32, 0x7F800000)));
+  const Single value = hn::IfThenElse(hn::RebindMask(d32, is_finite), finite, other);
+  return hn::Or(value, hn::BitCast(d32, sign));
+#else
+  return hn::PromoteTo(d32, halves);
+#endif
+}
+
+struct Float16Source : Float16Element {
+  using Totals = SingleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
+    a = promote_halves(HWY_NAMESPACE::load(d_f16, bytes));
+    b = promote_halves(HWY_NAMESPACE::load(d_f16, bytes + hn::Lanes(d_f16) * sizeof(Stored)));
+  }
+};
+
+// A bfloat16 is the upper half of a float: elements at even places, then those at odd ones.
+struct BFloat16Source : BFloat16Element {
+  using Totals = SingleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
+    const auto pairs = HWY_NAMESPACE::load(d_u32, bytes);
+    a = hn::BitCast(d32, hn::ShiftLeft<16>(pairs));
+    b = hn::BitCast(d32, hn::And(pairs, hn::Set(d_u32, 0xFFFF0000u)));
+  }
+};
+
+struct Int32Source : PlainElement<std::int32_t> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    const auto v = HWY_NAMESPACE::load(d_i32, bytes);
+    const hn::Half<decltype(d_i32)> half;
+    a = hn::PromoteTo(d64, hn::LowerHalf(half, v));
+    b = hn::PromoteTo(d64, hn::UpperHalf(half, v));
+  }
+};
+
+struct UInt32Source : PlainElement<std::uint32_t> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    const hn::Half<decltype(d_i32)> half;
+    const auto v = hn::BitCast(d_i32, hn::Xor(HWY_NAMESPACE::load(d_u32, bytes), hn::Set(d_u32, 0x80000000u)));
+    const Double bias = hn::Set(d64, 0x1p31);
+    a = hn::Add(hn::PromoteTo(d64, hn::LowerHalf(half, v)), bias);
+    b = hn::Add(hn::PromoteTo(d64, hn::UpperHalf(half, v)), bias);
+  }
+};
+
+struct Int64Source : PlainElement<std::int64_t> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    a = hn::ConvertTo(d64, HWY_NAMESPACE::load(d_i64, bytes));
+    b = hn::ConvertTo(d64, HWY_NAMESPACE::load(d_i64, bytes + hn::Lanes(d64) * sizeof(Stored)));
+  }
+};
+
+struct UInt64Source : PlainElement<std::uint64_t> {
+  using Totals = DoubleTotals;
+  // Both halves become mantissas of doubles with fixed exponents (2^84 and 2^52); one rounding, in the last addition.
+  static HWY_INLINE Double convert(hn::Vec<decltype(d_u64)> v) {
+    const auto upper = hn::Or(hn::ShiftRight<32>(v), hn::Set(d_u64, 0x4530000000000000u));
+    const auto lower = hn::Or(hn::And(v, hn::Set(d_u64, 0xFFFFFFFFu)), hn::Set(d_u64, 0x4330000000000000u));
+    return hn::Add(hn::Sub(hn::BitCast(d64, upper), hn::Set(d64, 0x1p84 + 0x1p52)), hn::BitCast(d64, lower));
+  }
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    a = convert(HWY_NAMESPACE::load(d_u64, bytes));
+    b = convert(HWY_NAMESPACE::load(d_u64, bytes + hn::Lanes(d64) * sizeof(Stored)));
+  }
+};
+
+HWY_INLINE Double magnitude(Double real, Double imaginary) {
+  return hn::Sqrt(hn::MulAdd(real, real, hn::Mul(imaginary, imaginary)));
+}
+
+HWY_INLINE void magnitudes(Single real, Single imaginary, Double& a, Double& b) {
+  a = magnitude(lower_doubles(real), lower_doubles(imaginary));
+  b = magnitude(upper_doubles(real), upper_doubles(imaginary));
+}
+
+struct Complex32Source : ComplexElement<Float16Element> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE Single promote(hn::Vec<decltype(d_u32)> v) {
+    const hn::Rebind<std::uint16_t, decltype(d32)> d_bits;
+    return promote_halves(hn::BitCast(d_f16, hn::TruncateTo(d_bits, v)));
+  }
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    const auto pairs = HWY_NAMESPACE::load(d_u32, bytes);
+    magnitudes(promote(pairs), promote(hn::ShiftRight<16>(pairs)), a, b);
+  }
+};
+
+struct Complex64Source : ComplexElement<PlainElement<float>> {
+  using Totals = DoubleTotals;
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    Single real, imaginary;
+    hn::LoadInterleaved2(d32, reinterpret_cast<const float*>(bytes), real, imaginary);
+    magnitudes(real, imaginary, a, b);
+  }
+};
+
+struct Complex128Source : ComplexElement<PlainElement<double>> {
+  using Totals = DoubleTotals;
+  // Squares of very large and very small parts leave the range of double, so those are scaled by a power of two first.
+  static HWY_INLINE Double scaled_magnitude(Double real, Double imaginary) {
+    const Double largest = hn::Max(hn::Abs(real), hn::Abs(imaginary));
+    const auto is_large = hn::Gt(largest, hn::Set(d64, 0x1p500));
+    const auto is_small = hn::Lt(largest, hn::Set(d64, 0x1p-400));
+    const Double one = hn::Set(d64, 1.0);
+    const Double large = hn::Set(d64, 0x1p600);
+    const Double small = hn::Set(d64, 0x1p-600);
+    const Double scale = hn::IfThenElse(is_large, small, hn::IfThenElse(is_small, large, one));
+    const Double back = hn::IfThenElse(is_large, large, hn::IfThenElse(is_small, small, one));
+    return hn::Mul(magnitude(hn::Mul(real, scale), hn::Mul(imaginary, scale)), back);
+  }
+  static HWY_INLINE Double load_one(const std::uint8_t* bytes) {
+    Double real, imaginary;
+    hn::LoadInterleaved2(d64, reinterpret_cast<const double*>(bytes), real, imaginary);
+    return scaled_magnitude(real, imaginary);
+  }
+  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
+    a = load_one(bytes);
+    b = load_one(bytes + hn::Lanes(d64) * sizeof(Stored));
+  }
+};
+
+template <typename Source, typename Totals>
+HWY_INLINE void add_block(const std::uint8_t* begin, const std::uint8_t* end, std::size_t step_bytes, Totals& totals_a,
+                          Totals& totals_b) {
+  for (const std::uint8_t* at = begin; at != end; at += step_bytes) {
+    typename Source::Totals::Vector a, b;
+    Source::load(at, a, b);
+    totals_a.add(a);
+    totals_b.add(b);
+  }
+}
+
+template <typename Source>
+void add_elements(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  using Totals = typename Source::Totals;
+  const std::size_t step_bytes = 2 * Totals::lanes() * sizeof(typename Source::Stored);
+  const std::size_t whole_bytes = count * sizeof(typename Source::Stored) / step_bytes * step_bytes;
+  Totals fast_a, fast_b;  // two, so that one addition need not wait for the other
+  CarefulTotals careful;
+  bool needs_care = false;
+  for (std::size_t begin = 0; begin < whole_bytes; begin += block_bytes) {
+    const std::size_t end = std::min(whole_bytes, begin + block_bytes);
+    const Totals before_a = fast_a;
+    const Totals before_b = fast_b;
+    add_block<Source>(bytes + begin, bytes + end, step_bytes, fast_a, fast_b);
+    if (fast_a.is_finite() && fast_b.is_finite()) continue;
+    fast_a = before_a;
+    fast_b = before_b;
+    add_block<Source>(bytes + begin, bytes + end, step_bytes, careful, careful);
+    needs_care = true;
+  }
+  if (whole_bytes != 0) {
+    fast_a.fold_into(totals);
+    fast_b.fold_into(totals);
+  }
+  if (needs_care) careful.fold_into(totals);
+  add_one_by_one<Source>(bytes + whole_bytes, count - whole_bytes / sizeof(typename Source::Stored), totals);
+}
+
+// Small integers: one vector of 16-bit lanes out of bytes, less a bias.
+
+struct Int16Source : PlainElement<std::int16_t> {
+  static constexpr std::int32_t bias = 0;
+  static HWY_INLINE Short load(const std::uint8_t* bytes) { return HWY_NAMESPACE::load(d16, bytes); }
+};
+
+struct UInt16Source : PlainElement<std::uint16_t> {
+  static constexpr std::int32_t bias = 32768;
+  static HWY_INLINE Short load(const std::uint8_t* bytes) {
+    return hn::BitCast(d16, hn::Xor(HWY_NAMESPACE::load(d_u16, bytes), hn::Set(d_u16, 0x8000)));
+  }
+};
+
+struct Int8Source : PlainElement<std::int8_t> {
+  static constexpr std::int32_t bias = 0;
+  static HWY_INLINE Short load(const std::uint8_t* bytes) {
+    return hn::PromoteTo(d16, HWY_NAMESPACE::load(hn::Rebind<Stored, decltype(d16)>(), bytes));
+  }
+};
+
+struct UInt8Source : PlainElement<std::uint8_t> {
+  static constexpr std::int32_t bias = 0;
+  static HWY_INLINE Short load(const std::uint8_t* bytes) {
+    return hn::PromoteTo(d16, HWY_NAMESPACE::load(hn::Rebind<Stored, decltype(d16)>(), bytes));
+  }
+};
+
+struct BoolSource : BoolElement {
+  static constexpr std::int32_t bias = 0;
+  static HWY_INLINE Short load(const std::uint8_t* bytes) { return hn::Min(UInt8Source::load(bytes), hn::Set(d16, 1)); }
+};
+
+// Exact totals over one block of 16-bit lanes: at most block_bytes elements, so that no lane and no sum overflows.
+struct ShortTotals {
+  Short min = hn::Set(d16, std::numeric_limits<std::int16_t>::max());
+  Short max = hn::Set(d16, std::numeric_limits<std::int16_t>::min());
+  hn::Vec<decltype(d_u16)> zeros = hn::Zero(d_u16);
+  hn::Vec<decltype(d_i32)> sum_a = hn::Zero(d_i32);
+  hn::Vec<decltype(d_i32)> sum_b = hn::Zero(d_i32);
+  hn::Vec<decltype(d_u64)> sum_squares = hn::Zero(d_u64);
+
+  ShortTotals() {}
+  HWY_INLINE void add(Short v, Short zero) {
+    min = hn::Min(min, v);
+    max = hn::Max(max, v);
+    zeros = count_if(d16, zeros, hn::Eq(v, zero));
+    sum_a = hn::ReorderWidenMulAccumulate(d_i32, v, hn::Set(d16, 1), sum_a, sum_b);
+    // A lane gets one or two squares: at most 2^31, which fits as unsigned.
+    auto odd = hn::Zero(d_i32);
+    add_squares(hn::ReorderWidenMulAccumulate(d_i32, v, v, hn::Zero(d_i32), odd));
+    add_squares(odd);
+  }
+  HWY_INLINE void add_squares(hn::Vec<decltype(d_i32)> squares) {
+    const auto pairs = hn::BitCast(d_u64, squares);
+    const auto lower = hn::And(pairs, hn::Set(d_u64, 0xFFFFFFFFu));
+    sum_squares = hn::Add(sum_squares, hn::Add(lower, hn::ShiftRight<32>(pairs)));
+  }
+  void fold_into(std::int32_t bias, std::size_t count, Statistics& totals) const {
+    const std::int64_t plain_sum = hn::GetLane(hn::SumOfLanes(d_i32, hn::Add(sum_a, sum_b)));
+    const auto plain_squares = static_cast<std::int64_t>(sum_counts(d_u64, sum_squares));
+    const auto size = static_cast<std::int64_t>(count);
+    totals.zero_count += sum_counts(d_u16, zeros);
+    totals.sum += static_cast<double>(plain_sum + bias * size);
+    totals.sum_squares += static_cast<double>(plain_squares + 2 * bias * plain_sum + bias * size * bias);
+    HWY_ALIGN std::array<std::int16_t, hn::MaxLanes(decltype(d16)())> lanes;
+    hn::Store(min, d16, lanes.data());
+    totals.min = std::min(totals.min, double{*std::min_element(lanes.begin(), lanes.end())} + bias);
+    hn::Store(max, d16, lanes.data());
+    totals.max = std::max(totals.max, double{*std::max_element(lanes.begin(), lanes.end())} + bias);
+  }
+};
+
+template <typename Source>
+void add_small_integers(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  constexpr std::size_t item = sizeof(typename Source::Stored);
+  const std::size_t lanes = hn::Lanes(d16);
+  const std::size_t whole = count / lanes * lanes;
+  const Short zero = hn::Set(d16, static_cast<std::int16_t>(-Source::bias));
+  for (std::size_t begin = 0; begin < whole;) {
+    const std::size_t end = std::min(whole, begin + block_bytes / item);
+    ShortTotals block;
+    for (std::size_t i = begin; i < end; i += lanes) block.add(Source::load(bytes + i * item), zero);
+    block.fold_into(Source::bias, end - begin, totals);
+    begin = end;
+  }
+  add_one_by_one<Source>(bytes + whole * item, count - whole, totals);
+}
+
+#endif  // HWY_TARGET
+
+}  // namespace
+
+void add_dense_elements(DType dtype, const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+  switch (dtype) {
+    case DType::float64:
+      return add_elements<Float64Source>(bytes, count, totals);
+    case DType::float32:
+      return add_elements<Float32Source>(bytes, count, totals);
+    case DType::float16:
+      return add_elements<Float16Source>(bytes, count, totals);
+    case DType::bfloat16:
+      return add_elements<BFloat16Source>(bytes, count, totals);
+    case DType::int64:
+      return add_elements<Int64Source>(bytes, count, totals);
+    case DType::uint64:
+      return add_elements<UInt64Source>(bytes, count, totals);
+    case DType::int32:
+      return add_elements<Int32Source>(bytes, count, totals);
+    case DType::uint32:
+      return add_elements<UInt32Source>(bytes, count, totals);
+    case DType::int16:
+      return add_small_integers<Int16Source>(bytes, count, totals);
+    case DType::uint16:
+      return add_small_integers<UInt16Source>(bytes, count, totals);
+    case DType::int8:
+      return add_small_integers<Int8Source>(bytes, count, totals);
+    case DType::uint8:
+      return add_small_integers<UInt8Source>(bytes, count, totals);
+    case DType::bool8:
+      return add_small_integers<BoolSource>(bytes, count, totals);
+    case DType::complex32:
+      return add_elements<Complex32Source>(bytes, count, totals);
+    case DType::complex64:
+      return add_elements<Complex64Source>(bytes, count, totals);
+    case DType::complex128:
+      return add_elements<Complex128Source>(bytes, count, totals);
+    default:
+      assert(false && "a dtype without vector code");
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tenon
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tenon {
+
+HWY_EXPORT(add_dense_elements);
+
+void add_dense(DType dtype, const std::byte* bytes, std::size_t count, Statistics& totals) noexcept {
+  assert(has_vector_kernel(dtype));
+  assert(count <= std::size_t{1} << 30);  // lanes that count have 32 bits
+  HWY_DYNAMIC_DISPATCH(add_dense_elements)(dtype, reinterpret_cast<const std::uint8_t*>(bytes), count, totals);
+}
+
+bool has_vector_kernel(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::uint8:
+    case DType::int8:
+    case DType::int16:
+    case DType::int32:
+    case DType::int64:
+    case DType::float16:
+    case DType::float32:
+    case DType::float64:
+    case DType::complex32:
+    case DType::complex64:
+    case DType::complex128:
+    case DType::bool8:
+    case DType::bfloat16:
+    case DType::uint16:
+    case DType::uint32:
+    case DType::uint64:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace tenon
+#endif  // HWY_ONCE

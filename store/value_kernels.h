@@ -1,0 +1,18 @@
+// Adding up dense values at the speed of memory. Highway (runtime dispatch) is included by value_kernels.cc alone.
+#pragma once
+
+#include <cstddef>
+
+#include "tenon/dtype.h"
+#include "tenon/statistics.h"
+
+namespace tenon {
+
+// Adds `count` elements to `totals`, whose min and max the caller starts at +infinity and -infinity: they still are
+// where no element is a number. No alignment needed. REQUIRES: has_vector_kernel(dtype); at most 2^30 elements.
+void add_dense(DType dtype, const std::byte* bytes, std::size_t count, Statistics& totals) noexcept;
+
+// All types with statistics but the 8-bit floats.
+bool has_vector_kernel(DType dtype) noexcept;
+
+}  // namespace tenon

@@ -1,0 +1,355 @@
+#include "store/verify.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <set>
+
+#include "mmap/file.h"
+#include "mmap/lock.h"
+#include "store/codec.h"
+#include "store/journal.h"
+#include "store/store_state.h"
+
+namespace tenon {
+
+namespace {
+
+using format::SectionKind;
+using format::StorageEntry;
+
+constexpr std::uint64_t read_piece_bytes = 16 * leaf_bytes;
+
+class Verifier {
+ public:
+  Verifier(const std::filesystem::path& path, const VerifyOptions& options)
+      : paths_{std::filesystem::absolute(path).lexically_normal()}, options_(options) {}
+
+  VerifyReport run() {
+    if (std::filesystem::is_regular_file(paths_.root)) {
+      verify_segment(paths_.root, std::nullopt);
+    } else {
+      verify_directory();
+    }
+    name_hurt_snapshots();
+    return std::move(report_);
+  }
+
+ private:
+  void add_damage(const std::string& file, std::optional<std::uint64_t> offset, std::string what) {
+    report_.damage.push_back({file, offset, std::move(what), {}});
+  }
+  void add_damage(const Error& error, const std::filesystem::path& where) {
+    const Facts& facts = error.facts();
+    std::string what = facts.what;
+    if (!facts.got.empty()) what += ", got " + facts.got;
+    if (!facts.wanted.empty()) what += ", wanted " + facts.wanted;
+    add_damage(facts.file.empty() ? where.string() : facts.file, facts.offset, std::move(what));
+  }
+
+  // Runs `check`; an Error that tells damage becomes part of the report, any other is the caller's.
+  template <typename Check>
+  bool holds(const std::filesystem::path& where, const Check& check) {
+    try {
+      check();
+      return true;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found &&
+          error.kind() != ErrorKind::too_new)
+        throw;
+      add_damage(error, where);
+      return false;
+    }
+  }
+
+  void verify_directory() {
+    try {
+      store_id_ = read_superblock(paths_.root).store_id;
+    } catch (const Error& error) {
+      const bool was_a_store = file_exists(paths_.segments()) || file_exists(paths_.catalog());
+      if (!was_a_store || error.kind() == ErrorKind::io) throw;
+      add_damage(error, paths_.root / superblock_name);
+    }
+    // The long part beside writers; the rest, and what they added meanwhile, while none can commit.
+    verify_segments();
+    const auto lock = hold_off_writers();
+    verify_segments();
+    verify_heads();
+    if (store_id_) {
+      holds(paths_.journal(), [this] { verify_journal(); });
+      verify_catalog();
+    }
+  }
+
+  std::optional<FileLock> hold_off_writers() const {
+    const auto path = paths_.catalog() / "lock";
+    if (!file_exists(path)) return std::nullopt;  // the catalog's check will tell
+    return FileLock::acquire(path, LockMode::shared, 0, std::chrono::seconds(60));
+  }
+
+  void verify_segments() {
+    for_each_name(paths_.segments(), [this](const std::string& name) {
+      const auto sequence = parse_segment_file_name(name);
+      if (sequence && scanned_.insert(name).second) verify_segment(paths_.segments() / name, sequence);
+    });
+  }
+
+  template <typename Use>
+  void for_each_name(const std::filesystem::path& directory, const Use& use) {
+    holds(directory, [&] {
+      for (const std::string& name : list_directory(directory)) use(name);
+    });
+  }
+
+  void verify_segment(const std::filesystem::path& path, std::optional<std::uint64_t> sequence) {
+    ++report_.segments;
+    std::shared_ptr<const Segment> segment;
+    const bool is_whole = holds(path, [&] {
+      segment = Segment::open(path);
+      if (sequence && segment->sequence() != *sequence) {
+        throw Error(ErrorKind::corrupt, {.what = "segment has another's name",
+                                         .file = path.string(),
+                                         .got = std::to_string(segment->sequence()),
+                                         .wanted = std::to_string(*sequence)});
+      }
+      if (store_id_ && segment->footer().store_id != *store_id_)
+        throw Error(ErrorKind::corrupt, {.what = "segment belongs to another store", .file = path.string()});
+    });
+    if (!is_whole) return;
+    for (std::uint32_t i = 0; i < segment->footer().section_count; ++i) {
+      holds(path, [&] { segment->section(static_cast<SectionKind>(segment->footer().sections[i].kind)); });
+    }
+    holds(path, [&] { verify_storages(*segment); });
+    if (segment->has_section(SectionKind::record)) holds(path, [&] { verify_snapshot(path, sequence); });
+  }
+
+  void verify_storages(const Segment& segment) {
+    const auto storages = segment.storages();
+    const auto leaves = segment.leaves();
+    const File file = File::open(segment.path());
+    std::uint64_t total = 0;
+    for (const StorageEntry& entry : storages) total += entry.nbytes;
+    for (const StorageEntry& entry : storages) {
+      ++report_.storages;
+      if (options_.read_data) verify_storage(segment, file, entry, leaves);
+    }
+  }
+
+  // Every byte of one storage against its leaves, and the leaves against its key.
+  void verify_storage(const Segment& segment, const File& file, const StorageEntry& entry,
+                      std::span<const Digest> all_leaves) {
+    const std::uint64_t count = leaf_count(entry.nbytes);
+    const auto leaves = count == 1 ? std::span(&entry.key, 1) : all_leaves.subspan(entry.first_leaf, count);
+    if (combine_leaves(leaves, entry.nbytes) != entry.key)
+      add_storage_damage(segment, entry.offset, entry.offset, "storage's leaf digests do not make its key");
+    std::vector<std::byte> buffer(std::min(read_piece_bytes, entry.nbytes));
+    for (std::uint64_t at = 0; at < entry.nbytes; at += read_piece_bytes) {
+      const std::span piece(buffer.data(), std::min(read_piece_bytes, entry.nbytes - at));
+      file.read_at(entry.offset + at, piece);
+      for (std::uint64_t in_piece = 0; in_piece < piece.size(); in_piece += leaf_bytes) {
+        const auto leaf = piece.subspan(in_piece, std::min<std::uint64_t>(leaf_bytes, piece.size() - in_piece));
+        if (digest_bytes(leaf) == leaves[(at + in_piece) / leaf_bytes]) continue;
+        add_storage_damage(segment, entry.offset, entry.offset + at + in_piece,
+                           "stored bytes differ from their digest");
+      }
+      report_.read_bytes += piece.size();
+      if (options_.progress) options_.progress({report_.read_bytes, 0});
+    }
+  }
+
+  void add_storage_damage(const Segment& segment, std::uint64_t storage_offset, std::uint64_t at, const char* what) {
+    damage_segment_[report_.damage.size()] = {segment.sequence(), storage_offset};
+    add_damage(segment.path().string(), at, what);
+  }
+
+  void verify_snapshot(const std::filesystem::path& path, std::optional<std::uint64_t> sequence) {
+    const auto state =
+        SnapshotState::open(paths_.segment_directory(), File::open(path), nullptr, nullptr, Mode::shared);
+    ++report_.snapshots;
+    state->layout().check_names(path.string());
+    if (state->layout().tensor_count() > 0) state->statistics(0);
+    state->attachments();
+    decode_commit_section(state->holder());
+    Known& known = snapshots_[state->info().id];
+    known.holder = {state->holder().uuid(), sequence.value_or(0), state->holder().file_bytes()};
+    known.keys = digest_bytes(state->holder().section(SectionKind::keys));
+    known.binding = digest_bytes(state->holder().section(SectionKind::binding));
+    for (std::uint32_t slot = 0; slot < state->layout().slot_count(); ++slot) {
+      for (const format::Extent& extent : state->placement(slot)) {
+        known.extents.insert({sequence ? state->reference(extent.segment).sequence : 0, extent.offset});
+      }
+    }
+  }
+
+  void verify_heads() {
+    for_each_name(paths_.heads(), [this](const std::string& name) {
+      if (name.ends_with(".tmp")) return;
+      const auto path = paths_.heads() / name;
+      holds(path, [&] {
+        const auto bytes = read_file(path, 1 << 16);
+        const Head head = decode_head(bytes, store_id_.value_or(Digest{}), path.string());
+        if (head_file_name(head.ref) != name)
+          throw Error(ErrorKind::corrupt,
+                      {.what = "head is another ref's", .file = path.string(), .got = head.ref, .wanted = name});
+        const auto known = snapshots_.find(head.snapshot);
+        if (known == snapshots_.end() || known->second.holder.uuid != head.segment.uuid) {
+          throw Error(ErrorKind::corrupt, {.what = "head points to a snapshot that no whole segment holds",
+                                           .file = path.string(),
+                                           .got = to_hex(head.snapshot)});
+        }
+        heads_.emplace(head.ref, head);
+      });
+    });
+  }
+
+  void verify_journal() {
+    const JournalContents journal = read_journal(paths_.journal(), *store_id_);
+    journal_damaged_at_ = journal.damaged_at;
+    journal_bytes_ = File::open(paths_.journal()).size_bytes();
+  }
+
+  // LMDB may crash on a damaged file, so a child looks; a crash there is a finding.
+  void verify_catalog() {
+    int ends[2];
+    if (pipe(ends) != 0) throw_errno(errno, "cannot make a pipe", paths_.catalog());
+    const pid_t child = fork();
+    if (child < 0) throw_errno(errno, "cannot fork", paths_.catalog());
+    if (child == 0) {
+      close(ends[0]);
+      const std::string findings = catalog_findings();
+      std::size_t done = 0;
+      while (done < findings.size()) {
+        const ssize_t n = write(ends[1], findings.data() + done, findings.size() - done);
+        if (n <= 0) break;
+        done += static_cast<std::size_t>(n);
+      }
+      _exit(done == findings.size() ? 0 : 1);
+    }
+    close(ends[1]);
+    std::string findings;
+    char buffer[4096];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) != 0;) {
+      if (n < 0 && errno != EINTR) break;
+      if (n > 0) findings.append(buffer, static_cast<std::size_t>(n));
+    }
+    close(ends[0]);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    const std::string file = (paths_.catalog() / "data.mdb").string();
+    for (std::size_t begin = 0; begin < findings.size();) {
+      const std::size_t end = findings.find('\n', begin);
+      add_damage(file, std::nullopt, findings.substr(begin, end - begin));
+      begin = end == std::string::npos ? findings.size() : end + 1;
+    }
+    if (WIFSIGNALED(status))
+      add_damage(file, std::nullopt,
+                 "the catalog is so damaged that reading it dies by signal " + std::to_string(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0)
+      add_damage(file, std::nullopt, "looking at the catalog failed");
+  }
+
+  // One finding a line. Runs in the child.
+  std::string catalog_findings() const {
+    std::string findings;
+    const auto find = [&findings](std::string what) { findings += what + "\n"; };
+    try {
+      const Catalog catalog(paths_.catalog(), *store_id_, false);
+      catalog.check();
+      const CatalogReader reader = catalog.read();
+      compare_rows(reader, find);
+      compare_refs(reader, find);
+      if (reader.root().journal_bytes > journal_bytes_) find("journal is shorter than the catalog says");
+      if (journal_damaged_at_ && *journal_damaged_at_ < reader.root().journal_bytes) {
+        find("journal is damaged at offset " + std::to_string(*journal_damaged_at_));
+      }
+    } catch (const std::exception& error) {
+      find(error.what());
+    }
+    return findings;
+  }
+
+  template <typename Find>
+  void compare_rows(const CatalogReader& reader, const Find& find) const {
+    std::set<SnapshotId> rows;
+    for (const SnapshotId& id : reader.snapshots()) {
+      rows.insert(id);
+      const SnapshotRow row = decode_snapshot_row(*reader.snapshot(id), paths_.catalog().string());
+      if (row.record.empty()) continue;  // known to be lost
+      const auto known = snapshots_.find(id);
+      if (known == snapshots_.end()) {
+        find("snapshot " + to_hex(id) + " is in the catalog but in no whole segment");
+      } else if (known->second.holder.uuid != row.holder.uuid || known->second.keys != digest_bytes(row.keys) ||
+                 known->second.binding != digest_bytes(row.binding) || record_id(row.record) != id) {
+        find("snapshot " + to_hex(id) + " differs between catalog and segment");
+      }
+    }
+    // The newest segment may belong to a commit that was killed before its row was written; an older one may not.
+    for (const auto& [id, known] : snapshots_) {
+      if (!rows.contains(id) && known.holder.sequence <= reader.root().sequence)
+        find("snapshot " + to_hex(id) + " is in a segment but not in the catalog");
+    }
+  }
+
+  template <typename Find>
+  void compare_refs(const CatalogReader& reader, const Find& find) const {
+    std::set<std::string> names;
+    for (const RefRow& ref : reader.root().refs) {
+      names.insert(ref.name);
+      const auto head = heads_.find(ref.name);
+      const bool may_lag = ref.sequence == reader.root().sequence;
+      if (head == heads_.end()) {
+        if (!may_lag) find("ref '" + ref.name + "' has no head");
+      } else if (head->second.sequence > ref.sequence) {
+        find("ref '" + ref.name + "' is older in the catalog than its head");
+      } else if (!may_lag && (head->second.sequence != ref.sequence || head->second.snapshot != ref.id)) {
+        find("ref '" + ref.name + "' differs between catalog and head");
+      }
+    }
+    for (const auto& [name, head] : heads_) {
+      if (!names.contains(name) && head.sequence > reader.root().sequence)
+        find("head of '" + name + "' is newer than the catalog");
+    }
+  }
+
+  void name_hurt_snapshots() {
+    for (std::size_t i = 0; i < report_.damage.size(); ++i) {
+      const auto where = damage_segment_.find(i);
+      if (where == damage_segment_.end()) continue;
+      for (const auto& [id, known] : snapshots_) {
+        if (known.extents.contains(where->second)) report_.damage[i].snapshots.push_back(to_hex(id));
+      }
+    }
+  }
+
+  struct Known {
+    format::SegmentReference holder;
+    Digest keys;
+    Digest binding;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> extents;  // (segment sequence, offset)
+  };
+
+  StorePaths paths_;
+  const VerifyOptions& options_;
+  VerifyReport report_;
+  std::optional<Digest> store_id_;
+  std::map<SnapshotId, Known> snapshots_;
+  std::map<std::string, Head> heads_;
+  std::set<std::string> scanned_;                                                  // segment file names
+  std::map<std::size_t, std::pair<std::uint64_t, std::uint64_t>> damage_segment_;  // index in report_.damage -> storage
+  std::uint64_t journal_bytes_ = 0;
+  std::optional<std::uint64_t> journal_damaged_at_;
+};
+
+}  // namespace
+
+VerifyReport verify_store(const std::filesystem::path& path, const VerifyOptions& options) {
+  if (!std::filesystem::exists(path))
+    throw Error(ErrorKind::no_store, {.what = "no store here", .file = path.string()});
+  return Verifier(path, options).run();
+}
+
+}  // namespace tenon

@@ -1,0 +1,88 @@
+#include "tools/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tenon/error.h"
+
+namespace tenon::tools {
+namespace {
+
+using testing::HasSubstr;
+
+Invocation parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "tenon");
+  return parse_command_line(static_cast<int>(words.size()), words.data());
+}
+
+Facts refusal(const std::vector<const char*>& words) {
+  try {
+    parse(words);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+    return error.facts();
+  }
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+std::string printed(const std::vector<const char*>& words) {
+  const Invocation invocation = parse(words);
+  testing::internal::CaptureStdout();
+  {
+    Output output(false);
+    EXPECT_EQ(invocation.run(output), 0);
+    output.flush();
+  }
+  return testing::internal::GetCapturedStdout();
+}
+
+TEST(CommandLine, GlobalOptionsMayStandBeforeAndAfterTheVerb) {
+  EXPECT_EQ(parse({"--store", "x", "ls", "--json"}).globals.store, "x");
+  EXPECT_TRUE(parse({"--store", "x", "ls", "--json"}).globals.json);
+  EXPECT_EQ(parse({"ls", "--store=y", "main"}).globals.store, "y");
+}
+
+TEST(CommandLine, MistypedVerbsAreNamedWithTheirLikely) {
+  const Facts facts = refusal({"improt", "x.pt"});
+  EXPECT_EQ(facts.got, "improt");
+  EXPECT_EQ(facts.hint, "did you mean 'import'?");
+  EXPECT_EQ(refusal({"ref", "sett", "a", "b"}).hint, "did you mean 'set'?");
+}
+
+TEST(CommandLine, MistypedOptionsAreNamedWithTheirLikely) {
+  const Facts facts = refusal({"import", "x.pt", "--mesage", "hi"});
+  EXPECT_EQ(facts.got, "--mesage");
+  EXPECT_EQ(facts.hint, "did you mean '--message'?");
+}
+
+TEST(CommandLine, WhatIsMissingOrTooMuchIsRefused) {
+  EXPECT_EQ(refusal({}).what, "which verb?");
+  EXPECT_THAT(refusal({"export", "main"}).what, HasSubstr("OUT"));
+  EXPECT_EQ(refusal({"ls", "main", "other"}).got, "other");
+  EXPECT_THAT(refusal({"log", "-n", "many"}).what, HasSubstr("many"));
+}
+
+TEST(CommandLine, AVerbsNameCanBeAnArgument) { EXPECT_NO_THROW(parse({"ls", "log"})); }
+
+TEST(CommandLine, MetaTakesOneValueAndLeavesTheFiles) {
+  EXPECT_NO_THROW(parse({"import", "--meta", "a=1", "x.pt", "--meta", "b=2", "y.pt"}));
+}
+
+TEST(CommandLine, EveryVerbHasHelpWithAUsageLine) {
+  for (const char* verb : {"init", "import", "export", "ls", "tree", "show", "cat", "log", "verify", "repair", "bundle",
+                           "tag", "ref", "completion", "help"}) {
+    EXPECT_THAT(printed({"help", verb}), HasSubstr(std::string("Usage: tenon ") + verb)) << verb;
+    EXPECT_EQ(printed({"help", verb}), printed({verb, "--help"})) << verb;
+  }
+  EXPECT_THAT(printed({"help", "ref", "set"}), HasSubstr("Usage: tenon ref set"));
+}
+
+TEST(CommandLine, VersionAndGeneralHelp) {
+  EXPECT_THAT(printed({"--version"}), testing::MatchesRegex("tenon [0-9.]+\n"));
+  EXPECT_THAT(printed({"help"}), HasSubstr("TENON_STORE"));
+  EXPECT_EQ(printed({"help"}), printed({"--help"}));
+}
+
+}  // namespace
+}  // namespace tenon::tools

@@ -1,0 +1,302 @@
+#include "tools/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+
+#include "tenon/error.h"
+#include "tools/completion.h"
+#include "tools/failure.h"
+#include "tools/help_text.h"
+#include "tools/text.h"
+
+namespace tenon::tools {
+namespace {
+
+// The line being understood. Verbs keep their arguments alive in the function that they leave in `run`.
+struct CommandLine {
+  Globals globals;
+  std::function<int(Output&)> run;
+};
+
+CLI::App* add_verb(CLI::App& parent, const std::string& full_name, const std::string& group) {
+  const HelpText& text = help_text(full_name);
+  const std::string name = full_name.substr(full_name.find_last_of(' ') + 1);
+  CLI::App* verb = parent.add_subcommand(name, std::string(text.summary));
+  verb->group(group);
+  if (!text.details.empty()) verb->footer("\n" + std::string(text.details));
+  return verb;
+}
+
+// Has the verb call `run` with arguments that `declare` bound to its options.
+template <typename Arguments>
+using Run = int (*)(const Globals&, const Arguments&, Output&);
+
+template <typename Arguments, typename Declare>
+CLI::App* bind(CLI::App* verb, CommandLine& line, Run<Arguments> run, Declare declare) {
+  auto arguments = std::make_shared<Arguments>();
+  declare(*verb, *arguments);
+  verb->callback([&line, arguments, run] {
+    line.run = [&line, arguments, run](Output& output) { return run(line.globals, *arguments, output); };
+  });
+  return verb;
+}
+
+void add_files(CLI::App& app, CommandLine& line) {
+  const char* group = "Files";
+  bind<ImportArguments>(add_verb(app, "import", group), line, run_import, [](CLI::App& verb, ImportArguments& a) {
+    verb.add_option("FILE", a.files, "checkpoints: .pt, .pth, .bin")->required()->type_name("");
+    verb.add_option("--ref", a.ref, "the ref to commit to")->capture_default_str()->type_name("REF");
+    verb.add_option("-m,--message", a.message, "what is said of it in the log")->type_name("TEXT");
+    verb.add_option("--meta", a.meta, "metadata; may be repeated")->allow_extra_args(false)->type_name("KEY=VALUE");
+    verb.add_option("--step", a.step, "training step of the snapshot")->type_name("N");
+    verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
+  });
+  bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
+    verb.add_option("OUT", a.out, "the file to write")->required()->type_name("");
+    verb.add_option("--format", a.format, "torch; else by the ending of OUT")->type_name("F");
+  });
+  bind<BundleArguments>(add_verb(app, "bundle", group), line, run_bundle, [](CLI::App& verb, BundleArguments& a) {
+    verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
+    verb.add_option("OUT", a.out, "the file to write, OUT.tenon")->required()->type_name("");
+  });
+}
+
+void add_looking(CLI::App& app, CommandLine& line) {
+  const char* group = "Looking";
+  const char* subtree = "snapshot, subtree or file; main unless told";
+  bind<LsArguments>(add_verb(app, "ls", group), line, run_ls, [&](CLI::App& verb, LsArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.target, subtree)->type_name("");
+    verb.add_flag("-l,--long", a.is_long, "stride, offset, location and storage, too");
+    verb.add_flag("--names", a.names_only, "names only, one a line");
+  });
+  bind<TreeArguments>(add_verb(app, "tree", group), line, run_tree, [&](CLI::App& verb, TreeArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.target, subtree)->type_name("");
+    verb.add_option("--depth", a.depth_max, "levels to show")->type_name("N");
+    verb.add_flag("--unfolded", a.unfolded, "a line for every tensor");
+  });
+  bind<ShowArguments>(add_verb(app, "show", group), line, run_show, [](CLI::App& verb, ShowArguments& a) {
+    verb.add_option("REV:NAME", a.target, "the tensor, in a snapshot or file")->type_name("");
+    verb.add_flag("--structure", a.structure, "the nesting of the snapshot instead");
+  });
+  bind<CatArguments>(add_verb(app, "cat", group), line, run_cat, [](CLI::App& verb, CatArguments& a) {
+    verb.add_option("REV:NAME", a.target, "the tensor, in a snapshot or file")->required()->type_name("");
+    verb.add_option("--slice", a.slice, "part of it, e.g. 0:4,:")->type_name("RANGES");
+    verb.add_flag("--raw", a.raw, "bytes instead of text");
+  });
+}
+
+void add_names_verb(CLI::App& app, CommandLine& line, const std::string& name, bool is_tag) {
+  CLI::App* verb = add_verb(app, name, "History");
+  verb->require_subcommand(0, 1);
+  const auto listing = std::make_shared<NamesArguments>(NamesArguments{.tags = is_tag});
+  // The callback of the outer verb runs after that of an inner one, which goes first.
+  verb->callback([&line, listing] {
+    if (!line.run) line.run = [&line, listing](Output& out) { return run_list_names(line.globals, *listing, out); };
+  });
+  add_verb(*verb, name + " list", "")->add_flag("--names", listing->names_only, "names only, one a line");
+  bind<DeleteNameArguments>(add_verb(*verb, name + " delete", ""), line, run_delete_name,
+                            [&](CLI::App& inner, DeleteNameArguments& a) {
+                              a.is_tag = is_tag;
+                              inner.add_option("NAME", a.name, "the name to delete")->required()->type_name("");
+                            });
+}
+
+void add_history(CLI::App& app, CommandLine& line) {
+  bind<LogArguments>(add_verb(app, "log", "History"), line, run_log, [](CLI::App& verb, LogArguments& a) {
+    verb.add_option("REV", a.rev, "where to begin; main unless told")->type_name("");
+    verb.add_option("-n,--limit", a.limit, "snapshots to list")->type_name("N");
+  });
+  add_names_verb(app, line, "ref", false);
+  bind<SetRefArguments>(add_verb(*app.get_subcommand("ref"), "ref set", ""), line, run_set_ref,
+                        [](CLI::App& verb, SetRefArguments& a) {
+                          verb.add_option("NAME", a.name, "the ref")->required()->type_name("");
+                          verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
+                          verb.add_option("--expect", a.expected, "its tip, or none")->type_name("REV");
+                        });
+  add_names_verb(app, line, "tag", true);
+  bind<SetTagArguments>(add_verb(*app.get_subcommand("tag"), "tag set", ""), line, run_set_tag,
+                        [](CLI::App& verb, SetTagArguments& a) {
+                          verb.add_option("NAME", a.name, "the tag")->required()->type_name("");
+                          verb.add_option("REV", a.rev, "the snapshot; main unless told")->type_name("");
+                        });
+}
+
+void add_stores(CLI::App& app, CommandLine& line) {
+  const char* group = "Stores";
+  bind<InitArguments>(add_verb(app, "init", group), line, run_init, [](CLI::App& verb, InitArguments& a) {
+    verb.add_option("PATH", a.path, "the directory to make, NAME.tenon")->required()->type_name("");
+    verb.add_flag("--relaxed", a.relaxed, "leave syncing to the system");
+  });
+  bind<VerifyArguments>(add_verb(app, "verify", group), line, run_verify, [](CLI::App& verb, VerifyArguments& a) {
+    verb.add_flag("--read-data", a.read_data, "hash every storage, too");
+  });
+  add_verb(app, "repair", group)->callback([&line] {
+    line.run = [&line](Output& output) { return run_repair(line.globals, output); };
+  });
+}
+
+OptionSpec spec_of(const CLI::Option& option) {
+  OptionSpec spec{.names = {}, .help = option.get_description()};
+  for (const std::string& name : option.get_snames()) spec.names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) spec.names.push_back("--" + name);
+  return spec;
+}
+
+VerbSpec spec_of(const CLI::App& verb) {
+  VerbSpec spec{.name = verb.get_name(), .help = verb.get_description()};
+  for (const CLI::App* inner : verb.get_subcommands({})) spec.subverbs.push_back(inner->get_name());
+  for (const CLI::Option* option : verb.get_options()) {
+    if (option->get_positional()) {
+      spec.takes_rev = spec.takes_rev || option->get_name(true).find("REV") != std::string::npos;
+    } else {
+      spec.options.push_back(spec_of(*option));
+    }
+  }
+  return spec;
+}
+
+std::vector<VerbSpec> specs_of(const CLI::App& app) {
+  std::vector<VerbSpec> specs;
+  for (const CLI::App* verb : app.get_subcommands({})) specs.push_back(spec_of(*verb));
+  return specs;
+}
+
+int print_text(const std::string& text, Output& output) {
+  output.write(text);
+  return exit_code::ok;
+}
+
+std::vector<std::string> verb_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* verb : app.get_subcommands({})) names.push_back(verb->get_name());
+  return names;
+}
+
+[[noreturn]] void throw_usage(std::string what, std::string got, std::string hint) {
+  throw Error(ErrorKind::invalid_argument, {.what = std::move(what), .got = std::move(got), .hint = std::move(hint)});
+}
+
+[[noreturn]] void throw_unknown_verb(const CLI::App& app, const std::string& word) {
+  const std::string close = suggestion(close_matches(word, verb_names(app)));
+  throw_usage("no such verb", word, close.empty() ? "`tenon help` lists the verbs" : close);
+}
+
+CLI::App& find_verb(CLI::App& parent, const std::string& name) {
+  for (CLI::App* verb : parent.get_subcommands({})) {
+    if (verb->get_name() == name) return *verb;
+  }
+  throw_unknown_verb(parent, name);
+}
+
+// `words` leads from the command to a verb: nowhere, {"ref"}, {"ref", "set"}.
+std::string help_for(CLI::App& app, const std::vector<std::string>& words) {
+  CLI::App* at = &app;
+  std::string parents;
+  for (const std::string& word : words) {
+    parents += (parents.empty() ? "" : " ") + at->get_name();
+    at = &find_verb(*at, word);
+  }
+  // Not App::help, which would tell of the verb that was parsed: of help itself.
+  const std::string name = parents + (parents.empty() ? "" : " ") + at->get_name();
+  return at->get_formatter()->make_help(at, name, CLI::AppFormatMode::Normal);
+}
+
+void add_meta_verbs(CLI::App& app, CommandLine& line) {
+  const auto shell = std::make_shared<std::string>();
+  CLI::App* completion = add_verb(app, "completion", "Other");
+  completion->add_option("SHELL", *shell, "bash, zsh or fish")->required()->type_name("");
+  completion->callback([&app, &line, shell] {
+    line.run = [text = completion_script(*shell, specs_of(app))](Output& out) { return print_text(text, out); };
+  });
+  const auto words = std::make_shared<std::vector<std::string>>();
+  CLI::App* help = add_verb(app, "help", "Other");
+  help->add_option("VERB", *words, "the verb")->type_name("");
+  help->callback([&app, &line, words] {
+    line.run = [text = help_for(app, *words)](Output& out) { return print_text(text, out); };
+  });
+}
+
+void declare(CLI::App& app, CommandLine& line) {
+  app.name("tenon");
+  app.require_subcommand(0, 1);
+  app.fallthrough();  // --store and --json may follow the verb
+  app.set_version_flag("--version", "tenon " TENON_VERSION);
+  app.get_formatter()->column_width(32);
+  app.add_option("--store", line.globals.store, "the store: a directory or a bundle")->type_name("PATH");
+  app.add_flag("--json", line.globals.json, "results and errors as JSON");
+  app.footer("\n" + std::string(general_help));
+  add_files(app, line);
+  add_looking(app, line);
+  add_history(app, line);
+  add_stores(app, line);
+  add_meta_verbs(app, line);
+}
+
+const CLI::App& innermost_verb(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  return *at;
+}
+
+std::vector<std::string> option_names(const CLI::App& app, const CLI::App& verb) {
+  std::vector<std::string> names;
+  for (const CLI::App* one : {&app, &verb}) {
+    for (const CLI::Option* option : one->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+// What the parser could not place: a mistyped verb or option, or one argument too many.
+[[noreturn]] void throw_unplaced(const CLI::App& app, const std::string& word) {
+  const CLI::App& verb = innermost_verb(app);
+  const std::string help = &verb == &app ? "`tenon help`" : fmt::format("`tenon help {}`", verb.get_name());
+  if (word.starts_with('-') && word.size() > 1) {
+    const std::string name = word.substr(0, word.find('='));
+    const std::string close = suggestion(close_matches(name, option_names(app, verb)));
+    throw_usage("no such option", word, close.empty() ? help + " lists the options" : close);
+  }
+  if (&verb == &app || !verb.get_subcommands({}).empty()) throw_unknown_verb(verb, word);
+  throw_usage("one argument too many", word, help + " tells what it takes");
+}
+
+void parse(CLI::App& app, CommandLine& line, int argc, const char* const* argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    line.run = [text = app.help()](Output& output) { return print_text(text, output); };
+  } catch (const CLI::CallForVersion& version) {
+    line.run = [text = std::string(version.what()) + "\n"](Output& output) { return print_text(text, output); };
+  } catch (const CLI::ExtrasError&) {
+    throw_unplaced(app, app.remaining(true).front());
+  } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> rest = app.remaining(true);
+    for (const std::string& word : rest) {
+      if (word.starts_with('-')) throw_unplaced(app, word);  // the better explanation of what is missing
+    }
+    const CLI::App& verb = innermost_verb(app);
+    throw_usage(error.what(), "", &verb == &app ? "`tenon help`" : fmt::format("`tenon help {}`", verb.get_name()));
+  }
+  if (!line.run) throw_usage("which verb?", "", fmt::format("one of: {}", fmt::join(verb_names(app), ", ")));
+}
+
+}  // namespace
+
+Invocation parse_command_line(int argc, const char* const* argv) {
+  // Kept by the function that runs the verb, which refers to it.
+  const auto line = std::make_shared<CommandLine>();
+  CLI::App app("Tenon: a memory-mapped, columnar tensor store");
+  declare(app, *line);
+  parse(app, *line, argc, argv);
+  return {line->globals, [line](Output& output) { return line->run(output); }};
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,227 @@
+#include "tools/content.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <filesystem>
+
+#include "tenon/name.h"
+#include "tools/target.h"
+#include "tools/text.h"
+
+namespace tenon::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+TensorRow as_row(const TensorDraft& tensor, std::uint32_t index) {
+  return {.name = tensor.name,
+          .dtype = tensor.dtype,
+          .kind = tensor.kind,
+          .requires_grad = tensor.requires_grad,
+          .is_conj = tensor.is_conj,
+          .is_neg = tensor.is_neg,
+          .slot = tensor.slot,
+          .object = tensor.object.value_or(index),
+          .storage_offset_bytes = tensor.storage_offset_bytes,
+          .shape = tensor.shape,
+          .stride = tensor.stride,
+          .wrapper = tensor.wrapper,
+          .quantizer = tensor.quantizer,
+          .global_shape = tensor.global_shape,
+          .global_offset = tensor.global_offset};
+}
+
+// The rule of Snapshot::select: whole components only.
+bool is_under(std::string_view name, std::string_view prefix) {
+  if (prefix.empty()) return true;
+  if (!name.starts_with(prefix)) return false;
+  return name.size() == prefix.size() || name[prefix.size()] == '/' || name[prefix.size()] == '.';
+}
+
+// Hands over the part of a stream of pieces that lies in [begin, end).
+class RangeSink {
+ public:
+  RangeSink(std::uint64_t begin, std::uint64_t end, const std::function<void(std::span<const std::byte>)>& sink)
+      : begin_(begin), end_(end), sink_(sink) {}
+
+  void operator()(std::span<const std::byte> piece) {
+    const std::uint64_t from = std::clamp(begin_, at_, at_ + piece.size());
+    const std::uint64_t to = std::clamp(end_, at_, at_ + piece.size());
+    if (from < to) sink_(piece.subspan(from - at_, to - from));
+    at_ += piece.size();
+  }
+
+ private:
+  std::uint64_t begin_;
+  std::uint64_t end_;
+  std::uint64_t at_ = 0;
+  const std::function<void(std::span<const std::byte>)>& sink_;
+};
+
+// A file is looked into, a store by its path answers with main.
+Content open_path(const fs::path& path) {
+  if (fs::is_directory(path)) return Content(Store::open(path).snapshot());
+  try {
+    return Content(Store::open(path).snapshot());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::no_store) throw;
+  }
+  return Content(ImportedFile::open(path));
+}
+
+bool names_content(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored)) return true;
+  return fs::is_directory(path, ignored) && path.extension() == ".tenon";
+}
+
+// Where an argument that begins with the path of a file or store has its end of that path.
+std::optional<std::size_t> path_end(const std::string& argument) {
+  if (names_content(argument)) return argument.size();
+  for (std::size_t colon = argument.find(':'); colon != std::string::npos; colon = argument.find(':', colon + 1)) {
+    if (names_content(argument.substr(0, colon))) return colon;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> Content::snapshot_id() const {
+  if (!snapshot_) return std::nullopt;
+  return to_hex(snapshot_->id());
+}
+
+std::uint32_t Content::size() const noexcept {
+  return snapshot_ ? snapshot_->size() : static_cast<std::uint32_t>(file_->draft().tensors.size());
+}
+
+std::uint32_t Content::slot_count() const noexcept {
+  return snapshot_ ? snapshot_->slot_count() : static_cast<std::uint32_t>(file_->draft().slots.size());
+}
+
+TensorRow Content::row(std::uint32_t index) const noexcept {
+  return snapshot_ ? snapshot_->row(index) : as_row(file_->draft().tensors[index], index);
+}
+
+SlotRow Content::slot(std::uint32_t index) const noexcept {
+  if (snapshot_) return snapshot_->slot(index);
+  const SlotDraft& slot = file_->draft().slots[index];
+  return {.nbytes = slot.nbytes, .storage_dtype = slot.storage_dtype, .location = slot.location, .key = {}};
+}
+
+std::optional<Statistics> Content::statistics(std::uint32_t index) const noexcept {
+  return snapshot_ ? snapshot_->statistics(index) : std::nullopt;
+}
+
+std::vector<std::uint32_t> Content::select(std::string_view prefix) const {
+  std::vector<std::uint32_t> rows;
+  if (snapshot_) {
+    rows = snapshot_->select(prefix);
+    std::sort(rows.begin(), rows.end());
+  } else {
+    for (std::uint32_t i = 0; i < size(); ++i) {
+      if (is_under(row(i).name, prefix)) rows.push_back(i);
+    }
+  }
+  if (rows.empty() && !prefix.empty()) throw_not_found(prefix);
+  return rows;
+}
+
+std::uint32_t Content::find(std::string_view name) const {
+  for (std::uint32_t i = 0; !snapshot_ && i < size(); ++i) {
+    if (row(i).name == name) return i;
+  }
+  if (snapshot_) {
+    if (const auto index = snapshot_->find(name)) return *index;
+  }
+  throw_not_found(name);
+}
+
+void Content::throw_not_found(std::string_view name) const {
+  std::vector<std::string> names;
+  for (std::uint32_t i = 0; i < size(); ++i) names.emplace_back(row(i).name);
+  const std::string close = suggestion(close_matches(name, names));
+  throw Error(ErrorKind::not_found, {.what = "no such tensor",
+                                     .got = std::string(name),
+                                     .hint = close.empty() ? "`tenon ls` lists the names" : close});
+}
+
+std::span<const std::byte> Content::bytes(std::uint32_t slot, std::uint64_t begin, std::uint64_t end,
+                                          std::vector<std::byte>& buffer) const {
+  if (snapshot_) return snapshot_->slot_bytes(slot).subspan(begin, end - begin);
+  const Source& source = file_->draft().slots[slot].source;
+  if (!source.read) return source.memory.subspan(begin, end - begin);
+  buffer.resize(end - begin);
+  source.read(begin, buffer);
+  return buffer;
+}
+
+void Content::read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64_t end,
+                            const std::function<void(std::span<const std::byte>)>& sink) const {
+  if (snapshot_) {
+    snapshot_->read_verified(slot, RangeSink(begin, end, sink));
+    return;
+  }
+  std::vector<std::byte> buffer;
+  sink(bytes(slot, begin, end, buffer));
+}
+
+Opened open_content(const std::string& store, const std::string& argument) {
+  if (const auto end = path_end(argument)) {
+    const std::string file = argument.substr(0, *end);
+    const bool has_path = *end < argument.size();
+    return {open_path(file), file, has_path ? argument.substr(*end + 1) : "", has_path};
+  }
+  Target target = split_target(argument);
+  return {Content(open_store(store).snapshot(target.rev)), target.rev, target.path, target.has_path};
+}
+
+std::uint32_t find_tensor(const Opened& opened) {
+  if (opened.has_path) return opened.content.find(opened.path);
+  if (opened.content.size() == 1) return 0;
+  throw Error(ErrorKind::invalid_argument,
+              {.what = "which tensor?",
+               .got = opened.label,
+               .wanted = fmt::format("{}:NAME", opened.label),
+               .hint = fmt::format("`tenon ls {}` lists the names", printable(opened.label))});
+}
+
+std::uint64_t element_count(const TensorRow& row) {
+  std::uint64_t count = 1;
+  for (std::int64_t extent : row.shape) {
+    if (extent < 0 || __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) {
+      throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more elements than can be counted", row.name),
+                                     .got = format_shape(row.shape)});
+    }
+  }
+  return count;
+}
+
+std::uint64_t tensor_bytes(const TensorRow& row) {
+  if (!is_valid(row.dtype)) return 0;
+  const std::uint64_t bits = dtype_info(row.dtype).bits;
+  std::uint64_t total = 0;
+  if (__builtin_mul_overflow(element_count(row), bits, &total) || total > UINT64_MAX - 7) {
+    throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more bytes than can be counted", row.name),
+                                   .got = format_shape(row.shape)});
+  }
+  return (total + 7) / 8;
+}
+
+bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept {
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
+  std::int64_t expected = 1;
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    if (shape[d] != 1 && stride[d] != expected) return false;
+    if (__builtin_mul_overflow(expected, shape[d], &expected)) return false;
+  }
+  return true;
+}
+
+bool is_view(const TensorRow& row, const SlotRow& slot) {
+  return row.storage_offset_bytes != 0 || !is_contiguous(row.shape, row.stride) || tensor_bytes(row) != slot.nbytes;
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,72 @@
+// What ls, tree, show and cat look at: a snapshot of a store, or a foreign file as it would be imported.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tenon/formats.h"
+#include "tenon/snapshot.h"
+
+namespace tenon::tools {
+
+class Content {
+ public:
+  explicit Content(Snapshot snapshot) : snapshot_(std::move(snapshot)) {}
+  explicit Content(ImportedFile file) : file_(std::make_unique<ImportedFile>(std::move(file))) {}
+
+  // nullptr for a foreign file, which has no id, storage keys or kept statistics.
+  const Snapshot* snapshot() const noexcept { return snapshot_ ? &*snapshot_ : nullptr; }
+  std::optional<std::string> snapshot_id() const;
+
+  std::uint32_t size() const noexcept;
+  std::uint32_t slot_count() const noexcept;
+  TensorRow row(std::uint32_t index) const noexcept;
+  SlotRow slot(std::uint32_t index) const noexcept;
+  std::optional<Statistics> statistics(std::uint32_t index) const noexcept;
+
+  // Rows under `prefix` in insertion order. Throws not_found, naming close matches, if there are none.
+  std::vector<std::uint32_t> select(std::string_view prefix) const;
+  // Throws not_found, naming close matches.
+  std::uint32_t find(std::string_view name) const;
+
+  // Bytes [begin, end) of a slot: where they lie, or in `buffer` if they must be read.
+  std::span<const std::byte> bytes(std::uint32_t slot, std::uint64_t begin, std::uint64_t end,
+                                   std::vector<std::byte>& buffer) const;
+  // The same, digest of the slot checked, handed over piece by piece in order.
+  void read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64_t end,
+                     const std::function<void(std::span<const std::byte>)>& sink) const;
+
+ private:
+  [[noreturn]] void throw_not_found(std::string_view name) const;
+
+  std::optional<Snapshot> snapshot_;
+  std::unique_ptr<ImportedFile> file_;
+};
+
+// A Content and what was asked of it.
+struct Opened {
+  Content content;
+  std::string label;  // "main" or "model.pt", for headings
+  std::string path;   // tensor or subtree
+  bool has_path = false;
+};
+
+// `argument` is REV[:PATH], or the path of a file or store, [:PATH] following.
+Opened open_content(const std::string& store, const std::string& argument);
+// The one tensor that was asked for. Throws invalid_argument if that is not said, not_found if it is not there.
+std::uint32_t find_tensor(const Opened& opened);
+
+// Elements, and bytes that they would take if they lay side by side. Throws limit on overflow.
+std::uint64_t element_count(const TensorRow& row);
+std::uint64_t tensor_bytes(const TensorRow& row);
+bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept;
+// Whether the tensor is less, or in another order, than the whole of its storage.
+bool is_view(const TensorRow& row, const SlotRow& slot);
+
+}  // namespace tenon::tools

@@ -1,0 +1,175 @@
+#include "tools/help_text.h"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+
+namespace tenon::tools {
+namespace {
+
+constexpr HelpText texts[] = {
+    {"init", "Make an empty store",
+     R"(Makes the directory PATH and an empty store in it. Nothing else makes a store, but `import` where there is none.
+A durable store syncs each commit before it answers. A relaxed one leaves that to the system: a power cut may
+take the newest commits, never their consistency. Choose it for stores on tmpfs and for scratch.
+
+Examples:
+  tenon init run.tenon
+  tenon init --relaxed /dev/shm/scratch.tenon
+
+Exit codes: 0 made, 1 something is there already.)"},
+    {"import", "Commit checkpoint files",
+     R"(Each FILE becomes one snapshot on the ref, the ref's tip its parent, and its snapshot id is printed. The format is
+recognised by content, not by name. Nothing in the file is executed. Bytes that the store already has, from
+whatever file, are not written again. Ties and views stay what they are.
+
+Where no store is found, FILE.pt makes ./FILE.tenon. With several files the first failure ends the work: what
+stands before it is imported and stays so.
+
+A value of --meta is a number or true or false where it reads as one, else text.
+
+Examples:
+  tenon import model.pt
+  tenon import step-*.pt --ref run7 -m "warm-up" --meta lr=3e-4 --meta host=gpu12
+  tenon import epoch3.pt --step 3000 --meta val_loss=2.31
+  tenon import optimizer.pt --prefix optim         # its tensors become optim/...
+
+Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
+    {"export", "Write a snapshot as a file that torch.load reads",
+     R"(The format goes by the ending of OUT: .pt, .pth, .bin and .ckpt are written as torch.save does and read by
+torch.load(weights_only=True). One record per storage: what was tied or a view is so again. Digests are checked
+on the way, and OUT appears only when it is complete; a file that is there is replaced.
+
+With a PREFIX only that subtree is written, the prefix taken off.
+
+Examples:
+  tenon export main model.pt
+  tenon export main~3:model/encoder encoder.pt
+  tenon export best weights --format torch
+
+Exit codes: 0 written, 4 the store is damaged there.)"},
+    {"ls", "List tensors",
+     R"(One row per tensor: name, element type, shape, size, kind, and the slot, which is what aliasing tensors share.
+NOTES tells views, ties ("= other name"), gradients, and flags. A PREFIX selects whole components: layers.1 is
+not layers.10. An existing file is looked into instead, without importing it; a bundle answers with main.
+
+Examples:
+  tenon ls
+  tenon ls main~1:model/encoder
+  tenon ls --long checkpoint.pt
+  tenon ls main --json | jq -r 'select(.is_view) | .name')"},
+    {"tree", "Show names as a tree with sizes",
+     R"(Numbered neighbours that are alike are folded into one line: layers.[0-11]. x 12. Sizes are those of the tensors,
+so what is tied counts for each of its names.
+
+Examples:
+  tenon tree
+  tenon tree main:model --depth 2
+  tenon tree checkpoint.pt --unfolded)"},
+    {"show", "Show one tensor from near",
+     R"(Element type, shape, stride, slot and storage key, the tensors it shares memory with, statistics (as kept by the
+commit, else computed), and a histogram of the finite values. NaNs are counted and otherwise ignored; min, max,
+mean, std (population) and norm (2-norm) include infinities; complex values count by magnitude.
+
+With --structure the nesting that held the tensors: dicts, lists, numbers, and objects of other classes.
+
+Examples:
+  tenon show main:model/fc.weight
+  tenon show main --structure
+  tenon show checkpoint.pt:fc.weight --json)"},
+    {"cat", "Print the values of one tensor",
+     R"(Values are nested lists; floats have the fewest digits that read back the same. Strides, conjugation and negation
+are applied. Complex values print as (1.0+2.0j), quantized ones as their stored integers, bits types as hex.
+With --json the values stand in "values": complex numbers as [real, imaginary], infinities and NaN as strings.
+Digests are checked before anything is printed of a storage.
+
+A slice is numpy's: indices and ranges with positive steps, one per dimension, "..." for what lies between.
+With --raw the elements' bytes are written, little-endian, in row-major order.
+
+Examples:
+  tenon cat main:fc.weight --slice 0:4,:
+  tenon cat main:embedding --slice=-1,::64
+  tenon cat main:fc.bias --raw > bias.f32
+
+Exit codes: 0 printed, 4 the storage is damaged.)"},
+    {"log", "List snapshots, newest first",
+     R"(The first-parent chain from REV. Times are local; with --json they are UTC, one object per line.
+
+Examples:
+  tenon log
+  tenon log run7 -n 20
+  tenon log --json | jq -r '[.step, .meta.val_loss] | @tsv')"},
+    {"ref", "List, set and delete refs",
+     R"(A ref is a mutable name for a snapshot; commits move it. Deleting one leaves its snapshots in place.
+
+Examples:
+  tenon ref
+  tenon ref set best main~2
+  tenon ref set main 4f3a99 --expect main      # fails with 14 if main moved meanwhile
+  tenon ref delete run7)"},
+    {"ref list", "List refs", ""},
+    {"ref set", "Point a ref at a snapshot",
+     "With --expect only if its tip is that snapshot; none: if there is no such ref."},
+    {"ref delete", "Delete a ref; its snapshots stay", ""},
+    {"tag", "List, set and delete tags",
+     R"(A tag is a name that does not move.
+
+Examples:
+  tenon tag
+  tenon tag set v1.0 main
+  tenon tag delete v1.0)"},
+    {"tag list", "List tags", ""},
+    {"tag set", "Name a snapshot", ""},
+    {"tag delete", "Delete a tag; its snapshot stays", ""},
+    {"bundle", "Write one snapshot as a single-file store",
+     R"(OUT opens like any store, read-only, and answers to REV and to main. Digests are checked on the way.
+
+Examples:
+  tenon bundle main best.tenon
+  tenon ls best.tenon
+
+Exit codes: 0 written, 1 OUT is there already, 4 the store is damaged there.)"},
+    {"verify", "Look for damage",
+     R"(Checks every checksum of superblock, segments, heads, journal and catalog; with --read-data every stored byte, too.
+One line per damaged place says file, offset, and how many snapshots it hurts.
+
+Examples:
+  tenon verify
+  tenon verify --read-data --json
+  tenon --store best.tenon verify --read-data
+
+Exit codes: 0 no damage, 4 damage.)"},
+    {"repair", "Rebuild everything that is derived",
+     R"(Makes catalog, refs, tags and heads anew from the segments and the journal, which hold the truth. What cannot be
+kept is listed. Other processes may go on reading.
+
+Exit codes: 0 all kept, 3 something was dropped.)"},
+    {"completion", "Print a completion script for a shell",
+     R"(Examples:
+  source <(tenon completion bash)                                   # in ~/.bashrc
+  tenon completion zsh > "${fpath[1]}/_tenon"
+  tenon completion fish > ~/.config/fish/completions/tenon.fish)"},
+    {"help", "Explain the command or a verb", ""},
+};
+
+}  // namespace
+
+const std::string_view general_help =
+    R"(The store is --store, else TENON_STORE, else the nearest *.tenon or .tenon in this folder or above.
+
+A REV is a ref (main), a tag, or a snapshot id by 4 or more digits, ~N going back N commits: main~3.
+REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show` and `cat` also take a file's path.
+
+Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage, 3 done in
+part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted.
+
+`tenon help VERB` tells more, with examples.)";
+
+const HelpText& help_text(std::string_view verb) {
+  const auto found =
+      std::find_if(std::begin(texts), std::end(texts), [&](const HelpText& t) { return t.verb == verb; });
+  assert(found != std::end(texts));
+  return *found;
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,109 @@
+#include "tools/histogram.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "tools/progress.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr std::uint64_t interrupt_interval = 1 << 20;  // elements between two looks at Ctrl-C
+
+void add(Statistics& statistics, double value, bool& is_first) {
+  if (std::isnan(value)) {
+    ++statistics.nan_count;
+    return;
+  }
+  statistics.inf_count += std::isinf(value) ? 1 : 0;
+  statistics.zero_count += value == 0 ? 1 : 0;
+  statistics.min = is_first ? value : std::min(statistics.min, value);
+  statistics.max = is_first ? value : std::max(statistics.max, value);
+  statistics.sum += value;
+  statistics.sum_squares += value * value;
+  is_first = false;
+}
+
+// Calls `visit` with the finite value of every `step`-th element.
+template <typename Visit>
+void for_each_finite(const Elements& elements, std::uint64_t step, Visit visit) {
+  const std::uint64_t count = elements.count();
+  for (std::uint64_t i = 0; i < count; i += step) {
+    if (i % (interrupt_interval * step) == 0) check_interrupt();
+    const auto value = magnitude(elements.at(elements.offset_of(i)), elements.dtype());
+    if (value && std::isfinite(*value)) visit(*value);
+  }
+}
+
+}  // namespace
+
+std::optional<Statistics> compute_statistics(const Elements& elements) {
+  Statistics statistics;
+  bool is_first = true;
+  Odometer odometer(elements);
+  for (std::uint64_t i = 0, count = elements.count(); i < count; ++i, odometer.next()) {
+    if (i % interrupt_interval == 0) check_interrupt();
+    const auto value = magnitude(elements.at(odometer.offset()), elements.dtype());
+    if (!value) return std::nullopt;
+    add(statistics, *value, is_first);
+  }
+  return statistics;
+}
+
+Summary summarize(const Statistics& statistics, std::uint64_t element_count) {
+  Summary summary;
+  if (element_count <= statistics.nan_count) return summary;
+  const auto count = static_cast<double>(element_count - statistics.nan_count);
+  const double mean = statistics.sum / count;
+  summary.min = statistics.min;
+  summary.max = statistics.max;
+  summary.mean = mean;
+  // Rounding can leave a variance of equal values just below zero; NaN (from infinities) must stay NaN.
+  const double variance = statistics.sum_squares / count - mean * mean;
+  summary.std = std::sqrt(variance < 0 ? 0 : variance);
+  summary.norm = std::sqrt(statistics.sum_squares);
+  return summary;
+}
+
+std::optional<Histogram> compute_histogram(const Elements& elements, std::size_t bins, std::uint64_t samples_max) {
+  const std::uint64_t count = elements.count();
+  if (count < 2 || bins == 0) return std::nullopt;
+  const std::uint64_t step = (count - 1) / samples_max + 1;
+  double low = INFINITY;
+  double high = -INFINITY;
+  for_each_finite(elements, step, [&](double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  });
+  if (!(low < high)) return std::nullopt;
+  Histogram histogram{.low = low, .high = high, .counts = std::vector<std::uint64_t>(bins, 0)};
+  for_each_finite(elements, step, [&](double value) {
+    // Halved, because the difference of two doubles need not be one.
+    const double place = (value / 2 - low / 2) / (high / 2 - low / 2);
+    const auto bin = static_cast<std::size_t>(place * static_cast<double>(bins));
+    ++histogram.counts[std::min(bin, bins - 1)];
+    ++histogram.sampled;
+  });
+  return histogram;
+}
+
+std::vector<std::string> draw(const Histogram& histogram, std::size_t height) {
+  constexpr std::array blocks = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  constexpr std::size_t eighths = blocks.size() - 1;
+  const std::uint64_t tallest = *std::max_element(histogram.counts.begin(), histogram.counts.end());
+  std::vector<std::string> lines(height);
+  for (std::uint64_t count : histogram.counts) {
+    const double share = tallest == 0 ? 0 : static_cast<double>(count) / static_cast<double>(tallest);
+    auto filled = static_cast<std::size_t>(std::lround(share * static_cast<double>(height * eighths)));
+    if (count > 0) filled = std::max<std::size_t>(filled, 1);  // few is not none
+    for (std::size_t line = height; line-- > 0;) {
+      const std::size_t here = std::min(filled, eighths);
+      lines[line] += blocks[here];
+      filled -= here;
+    }
+  }
+  return lines;
+}
+
+}  // namespace tenon::tools

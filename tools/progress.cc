@@ -1,0 +1,88 @@
+#include "tools/progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+
+#include "tools/text.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr int interrupted_exit = 130;
+constexpr std::chrono::milliseconds draw_interval{100};
+constexpr std::chrono::milliseconds first_draw_after{300};  // what is done sooner needs no progress
+
+// Lock-free atomics are all that a signal handler may touch.
+std::atomic<int> polling_depth{0};
+std::atomic<bool> interrupt_requested{false};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+
+void on_interrupt(int) {
+  const bool was_requested = interrupt_requested.exchange(true);
+  if (was_requested || polling_depth.load() == 0) _exit(interrupted_exit);
+}
+
+std::string render(const std::string& label, const tenon::Progress& progress, double seconds) {
+  const double rate = seconds > 0 ? static_cast<double>(progress.done) / seconds : 0;
+  std::string line = fmt::format("{}  {} of {}", label, format_bytes(progress.done), format_bytes(progress.total));
+  if (rate > 0) line += fmt::format("  {}/s", format_bytes(static_cast<std::uint64_t>(rate)));
+  if (rate > 0 && progress.total > progress.done) {
+    line += fmt::format("  {:.0f} s left", static_cast<double>(progress.total - progress.done) / rate);
+  }
+  return line;
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void check_interrupt() {
+  if (interrupt_requested.load(std::memory_order_relaxed)) throw Interrupted{};
+}
+
+Progress::Progress(std::string label, bool quiet)
+    : label_(std::move(label)),
+      visible_(!quiet && isatty(STDERR_FILENO) == 1),
+      begin_(Clock::now()),
+      next_draw_(begin_ + first_draw_after) {
+  polling_depth.fetch_add(1);
+}
+
+Progress::~Progress() {
+  polling_depth.fetch_sub(1);
+  if (drawn_) std::fputs("\r\x1b[K", stderr);
+}
+
+std::function<void(const tenon::Progress&)> Progress::callback() {
+  return [this](const tenon::Progress& progress) { report(progress); };
+}
+
+void Progress::report(const tenon::Progress& progress) {
+  check_interrupt();
+  if (!visible_) return;
+  const Clock::time_point now = Clock::now();
+  if (now < next_draw_) return;
+  next_draw_ = now + draw_interval;
+  draw(progress, now);
+}
+
+void Progress::draw(const tenon::Progress& progress, Clock::time_point now) {
+  const double seconds = std::chrono::duration<double>(now - begin_).count();
+  fmt::print(stderr, "\r{}\x1b[K", render(label_, progress, seconds));
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,48 @@
+// Progress for people, and Ctrl-C.
+//
+// While a Progress lives, Ctrl-C asks the operation to stop: its next report throws Interrupted, the library
+// unwinds and removes what it had begun. A second Ctrl-C, or one at any other time, ends the process at once;
+// stores bear that at any point.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "tenon/store.h"
+
+namespace tenon::tools {
+
+struct Interrupted {};
+
+// SIGINT as above; SIGPIPE and SIGXFSZ become errors of the call that met them.
+void install_signal_handlers();
+// Throws Interrupted if Ctrl-C was pressed while a Progress lives.
+void check_interrupt();
+
+class Progress {
+ public:
+  // `label` says what is being done. Draws on standard error if that is a terminal and `quiet` is not set.
+  Progress(std::string label, bool quiet);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  // For the library; refers to *this.
+  std::function<void(const tenon::Progress&)> callback();
+  // Throws Interrupted.
+  void report(const tenon::Progress& progress);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void draw(const tenon::Progress& progress, Clock::time_point now);
+
+  std::string label_;
+  bool visible_;
+  bool drawn_ = false;
+  Clock::time_point begin_;
+  Clock::time_point next_draw_;
+};
+
+}  // namespace tenon::tools

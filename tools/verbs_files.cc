@@ -1,0 +1,170 @@
+// import and export: foreign files in and out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+
+#include "tenon/formats.h"
+#include "tenon/name.h"
+#include "tenon/store.h"
+#include "tools/failure.h"
+#include "tools/nesting.h"
+#include "tools/progress.h"
+#include "tools/target.h"
+#include "tools/text.h"
+#include "tools/verbs.h"
+
+namespace tenon::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What is damaged in a foreign file is not damage to the store.
+ImportedFile open_file(const std::string& path) {
+  try {
+    return ImportedFile::open(path);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt) throw;
+    throw Failure{error, exit_code::failed};
+  }
+}
+
+// Only once a first file was understood: a mistyped name leaves no empty store behind.
+Store open_or_make_store(const Globals& globals, const std::string& first_file, Output& output) {
+  if (const auto path = find_writable_store(globals.store)) return Store::open(*path);
+  const fs::path path = fs::path(".") / fs::path(first_file).stem().concat(".tenon");
+  Store store = Store::init(path);
+  output.note(fmt::format("made a new store: {}", printable(path.string())));
+  return store;
+}
+
+// Copies what describes the tensors; their bytes stay with the file.
+Draft make_draft(const ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
+  Draft draft = file.draft();
+  if (arguments.message) {
+    draft.message = *arguments.message;
+  } else if (draft.message.empty()) {
+    draft.message = fmt::format("import {}", fs::path(path).filename().string());
+  }
+  if (arguments.step) draft.step = arguments.step;
+  if (!arguments.meta.empty()) draft.meta = set_members(draft.meta, arguments.meta);
+  if (!arguments.prefix.empty()) nest_under(draft, arguments.prefix);
+  return draft;
+}
+
+CommitResult commit(Store& store, const Draft& draft, const std::string& path, const std::string& ref, bool quiet) {
+  Progress progress(fmt::format("import {}", printable(path)), quiet);
+  try {
+    return store.commit(draft, {.ref = ref, .progress = progress.callback()});
+  } catch (const Error& error) {
+    // Records are checked when they are read, so a damaged file can also show here.
+    const bool in_file = error.facts().file.starts_with(path);
+    if (error.kind() != ErrorKind::corrupt || !in_file) throw;
+    throw Failure{error, exit_code::failed};
+  }
+}
+
+void report_import(const std::string& path, const ImportedFile& file, const std::string& ref,
+                   const CommitResult& result, double seconds, Output& output) {
+  const std::size_t tensors = file.draft().tensors.size();
+  if (output.is_json()) {
+    output.record("import", {{"file", path},
+                             {"format", file_format_name(file.format())},
+                             {"ref", ref},
+                             {"snapshot_id", to_hex(result.id)},
+                             {"sequence", result.sequence},
+                             {"tensors", tensors},
+                             {"written_bytes", result.written_bytes},
+                             {"reused_bytes", result.reused_bytes},
+                             {"written_storages", result.written_storages},
+                             {"reused_storages", result.reused_storages},
+                             {"seconds", seconds}});
+    return;
+  }
+  output.line(to_hex(result.id));
+  output.note(fmt::format("{} ({}) -> {}: {}, {} written, {} already there, {:.2f} s", printable(path),
+                          file_format_name(file.format()), printable(ref), format_plural(tensors, "tensor"),
+                          format_bytes(result.written_bytes), format_bytes(result.reused_bytes), seconds));
+}
+
+void import_one(Store& store, const std::string& path, const ImportedFile& file, const ImportArguments& arguments,
+                Output& output) {
+  const auto begin = std::chrono::steady_clock::now();
+  const Draft draft = make_draft(file, path, arguments);
+  const CommitResult result = commit(store, draft, path, arguments.ref, output.is_json());
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  report_import(path, file, arguments.ref, result, elapsed.count(), output);
+}
+
+// Some files are committed and stay so; the one that failed and those after it are not.
+int fail_in_part(const Error& error, const std::string& path, Output& output) {
+  output.flush();
+  print_error(error, exit_code::in_part, output.is_json());
+  output.note(fmt::format("hint: what stands before {} was imported; go on from there", printable(path)));
+  return exit_code::in_part;
+}
+
+void require_torch_ending(const ExportArguments& arguments) {
+  constexpr std::array<std::string_view, 4> endings = {".pt", ".pth", ".bin", ".ckpt"};
+  const std::string ending = fs::path(arguments.out).extension().string();
+  const bool known = arguments.format.empty() ? std::find(endings.begin(), endings.end(), ending) != endings.end()
+                                              : arguments.format == "torch";
+  if (known) return;
+  throw Error(ErrorKind::unsupported,
+              {.what = arguments.format.empty() ? "no format goes by this ending" : "no such format",
+               .file = arguments.out,
+               .got = arguments.format.empty() ? ending : arguments.format,
+               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch",
+               .hint = "name the format with --format torch"});
+}
+
+}  // namespace
+
+int run_import(const Globals& globals, const ImportArguments& arguments, Output& output) {
+  std::optional<Store> store;
+  std::size_t done = 0;
+  for (const std::string& path : arguments.files) {
+    try {
+      const ImportedFile file = open_file(path);
+      if (!store) store = open_or_make_store(globals, path, output);
+      import_one(*store, path, file, arguments, output);
+      ++done;
+      check_interrupt();
+    } catch (const Failure& failure) {
+      if (done == 0) throw;
+      return fail_in_part(failure.error, path, output);
+    } catch (const Error& error) {
+      if (done == 0) throw;
+      return fail_in_part(error, path, output);
+    }
+  }
+  return exit_code::ok;
+}
+
+int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
+  require_torch_ending(arguments);
+  const Target target = split_target(arguments.target);
+  const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  {
+    Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
+    export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+  }
+  const std::uint64_t nbytes = fs::file_size(arguments.out);
+  const std::size_t tensors = snapshot.select(target.path).size();
+  if (output.is_json()) {
+    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
+                             {"prefix", target.path},
+                             {"file", arguments.out},
+                             {"format", file_format_name(FileFormat::torch_zip)},
+                             {"tensors", tensors},
+                             {"file_bytes", nbytes}});
+  } else {
+    output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
+                            format_plural(tensors, "tensor"), format_bytes(nbytes)));
+  }
+  return exit_code::ok;
+}
+
+}  // namespace tenon::tools
