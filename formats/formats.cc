@@ -127,9 +127,17 @@ std::string name_globals(const PickleGraph& graph) {
   refuse(file, "plain pickle holds no tensors", name_globals(result.graph));
 }
 
-// A first byte that a pickle can begin with. What follows decides, and the error is then the pickle reader's.
-bool may_be_pickle(std::string_view bytes) {
-  return !bytes.empty() && (bytes[0] == '\x80' || std::string_view("()]}cNIVSFLi\x88\x89").find(bytes[0]) != std::string_view::npos);
+// Protocols 0 and 1 have no magic number: such a pickle is one that can be read.
+bool is_old_pickle(const File& file, std::string_view first_bytes) {
+  constexpr std::string_view can_begin = "()]}cNIVSFL";
+  if (first_bytes.empty() || can_begin.find(first_bytes[0]) == std::string_view::npos) return false;
+  try {
+    read_pickle(read_file(file.path(), max_plain_pickle_bytes));
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::io) throw;
+    return false;
+  }
 }
 
 [[noreturn]] void refuse_by_name(const File& file, std::string_view bytes) {
@@ -142,7 +150,7 @@ bool may_be_pickle(std::string_view bytes) {
   if (bytes.starts_with("\x93NUMPY")) refuse(file, "numpy array (.npy) is not supported");
   if (bytes.starts_with("\x1f\x8b")) refuse(file, "gzip file is not supported", "unpack it first");
   if (is_safetensors(bytes)) refuse_safetensors(file, bytes);
-  if (may_be_pickle(bytes)) refuse_pickle(file);
+  if (bytes.starts_with('\x80') || is_old_pickle(file, bytes)) refuse_pickle(file);
   throw Error(ErrorKind::corrupt, {.what = "file is in no format that is known", .file = file.path().string(),
                                    .offset = 0, .wanted = "a file that torch.save wrote"});
 }

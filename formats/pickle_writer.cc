@@ -81,6 +81,7 @@ class Writer {
   void write_string(std::string_view utf8);
   void write_latin1_call(std::string_view bytes);
   void finish_immutable(NodeId id);
+  bool can_close_cycle(NodeId id) const;
   void remember(NodeId id);
   bool recall(NodeId id);
 
@@ -292,8 +293,17 @@ void Writer::finish_immutable(NodeId id) {
   recall(id);
 }
 
+// What a cycle can close through is always remembered: if it is inside a tuple that is not complete yet, that tuple is
+// written again where the cycle meets it, and must find its content in the memo.
+bool Writer::can_close_cycle(NodeId id) const {
+  const PickleKind kind = graph_.kind(id);
+  if (kind != PickleKind::object) return kind == PickleKind::list || kind == PickleKind::dict;
+  const PickleObject& object = graph_.object(id);
+  return object.state != no_node || !object.list_items.empty() || !object.dict_items.empty();
+}
+
 void Writer::remember(NodeId id) {
-  if (references_[id] < 2) return;
+  if (references_[id] < 2 && !can_close_cycle(id)) return;
   memo_[id] = memo_size_++;
   const bool is_short = memo_[id] <= 0xFF;
   put(is_short ? 'q' : 'r');

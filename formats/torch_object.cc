@@ -199,8 +199,8 @@ NodeId Rebuilder::make_tensor(const StructureRow& structure) {
 }
 
 Rebuilder::Call Rebuilder::base_call(const TensorRow& row, bool requires_grad) {
-  if (dtype_info(row.dtype).kind == DTypeClass::quantized) {
-    throw Error(ErrorKind::unsupported, {.what = "quantized tensor without its quantizer cannot be exported",
+  if (!row.quantizer.empty()) {
+    throw Error(ErrorKind::unsupported, {.what = "tensor with a quantizer of its own cannot be exported",
                                          .got = printable(row.name)});
   }
   if (row.slot != no_slot) return dense_call(row, requires_grad);

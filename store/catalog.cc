@@ -45,8 +45,7 @@ std::vector<SnapshotId> CatalogReader::snapshots_with_prefix(std::string_view he
   std::string padded(hex_digits);
   padded.resize(all_digits, '0');
   SnapshotId first;
-  if (hex_digits.size() < 2 || hex_digits.size() > all_digits || !from_hex(padded, first) ||
-      to_hex(first) != padded) {
+  if (hex_digits.size() < 2 || hex_digits.size() > all_digits || !from_hex(padded, first) || to_hex(first) != padded) {
     throw Error(ErrorKind::invalid_argument, {.what = "not the beginning of a snapshot id",
                                               .got = std::string(hex_digits),
                                               .wanted = "2 to 32 lower-case hex digits"});
@@ -190,7 +189,8 @@ void CatalogWriter::commit(const CatalogRoot& root) {
   batch.settle_commit();
 }
 
-void Catalog::create(const std::filesystem::path& directory, const Digest& store_id, bool durable) {
+void Catalog::create(const std::filesystem::path& directory, const Digest& store_id, bool durable,
+                     const CatalogRoot& root) {
   if (file_exists(directory)) {
     throw Error(ErrorKind::conflict, {.what = "there is a catalog already", .file = directory.string()});
   }
@@ -200,7 +200,7 @@ void Catalog::create(const std::filesystem::path& directory, const Digest& store
   building += "." + to_hex(random) + ".tmp";
   make_directory(building);
   try {
-    write_first_state(building, store_id, durable);
+    write_first_state(building, store_id, durable, root);
     rename_file(building, directory, true);
   } catch (...) {
     std::error_code ignored;  // what made it fail is what the caller must hear

@@ -119,7 +119,8 @@ class Catalog {
   // Makes `directory` with an empty environment and the lock file in it, in a temporary directory beside it that is
   // renamed into place, so that a crash leaves all or nothing. Throws conflict if it exists. With `durable`, everything
   // is synced.
-  static void create(const std::filesystem::path& directory, const Digest& store_id, bool durable);
+  static void create(const std::filesystem::path& directory, const Digest& store_id, bool durable,
+                     const CatalogRoot& root = {});
   // Opens lazily: the first batch opens the environment. `store_id` must be the one it was created with (else corrupt).
   Catalog(std::filesystem::path directory, const Digest& store_id, bool durable);
   Catalog(Catalog&&) noexcept;

@@ -97,8 +97,10 @@ std::shared_ptr<OpenCatalog> CatalogState::open(bool for_writing, std::uint64_t 
   return opened;
 }
 
-void write_first_state(const std::filesystem::path& directory, const Digest& store_id, bool durable) {
+void write_first_state(const std::filesystem::path& directory, const Digest& store_id, bool durable,
+                       const CatalogRoot& root) {
   StoredRoot first;
+  first.root = root;
   first.store_id = store_id;
   {
     const auto environment = std::make_shared<lmdb::Environment>(directory, access_for(true, durable));

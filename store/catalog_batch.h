@@ -105,6 +105,7 @@ struct CatalogReader::Batch {
 };
 
 // An environment with an empty root, and the lock file, in `directory`, which is empty.
-void write_first_state(const std::filesystem::path& directory, const Digest& store_id, bool durable);
+void write_first_state(const std::filesystem::path& directory, const Digest& store_id, bool durable,
+                       const CatalogRoot& root);
 
 }  // namespace tenon

@@ -19,9 +19,7 @@ class ByteWriter {
  public:
   template <typename T>
   requires std::is_trivially_copyable_v<T>
-  void put(const T& value) {
-    append(&value, sizeof(T));
-  }
+  void put(const T& value) { append(&value, sizeof(T)); }
   void put_bytes(std::span<const std::byte> bytes) { append(bytes.data(), bytes.size()); }
   void put_string(std::string_view text) {
     put(static_cast<std::uint32_t>(text.size()));
@@ -33,7 +31,8 @@ class ByteWriter {
   std::vector<std::byte> take() noexcept { return std::move(out_); }
 
  private:
-  void append(const void* bytes, std::size_t size) {
+  // Not inlined: g++ 12 otherwise warns of overruns that the vector's growth cannot make.
+  [[gnu::noinline]] void append(const void* bytes, std::size_t size) {
     if (size == 0) return;
     const std::size_t end = out_.size();
     out_.resize(end + size);

@@ -78,7 +78,8 @@ std::vector<std::byte> encode_journal_record(const JournalRecord& record) {
   return body.take();
 }
 
-JournalContents read_journal(const std::filesystem::path& path, const Digest& store_id, std::uint64_t limit_bytes, bool any_header) {
+JournalContents read_journal(const std::filesystem::path& path, const Digest& store_id, std::uint64_t limit_bytes,
+                             bool any_header) {
   const File file = File::open(path);
   std::vector<std::byte> bytes(std::min(file.size_bytes(), limit_bytes));
   file.read_at(0, bytes);

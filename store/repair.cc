@@ -55,8 +55,8 @@ class Repairer {
                 {.what = "nothing to repair: no directory with segments", .file = paths_.root.string()});
   }
 
-  // Whoever waits for a catalog's lock looks afterwards whether it is still the one in place, so holding the old catalog's lock,
-  // and later the new one's, keeps writers out from the first look to the last head.
+  // Whoever waits for a catalog's lock looks afterwards whether it is still the one in place, so holding the old
+  // catalog's lock, and later the new one's, keeps writers out from the first look to the last head.
   std::optional<FileLock> lock_out_writers() const {
     for (const auto& directory : {paths_.catalog(), old_catalog(), new_catalog()}) {
       if (file_exists(directory / "lock"))

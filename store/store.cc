@@ -63,8 +63,11 @@ Store Store::init(const std::filesystem::path& path, const InitOptions& options)
     }
     make_directory(paths.segments());
     make_directory(paths.heads());
-    write_new_file(paths.journal(), encode_journal_header(id), durable);
-    Catalog::create(paths.catalog(), id, durable);
+    const auto journal = encode_journal_header(id);
+    write_new_file(paths.journal(), journal, durable);
+    CatalogRoot root;
+    root.journal_bytes = journal.size();
+    Catalog::create(paths.catalog(), id, durable, root);
     const format::Superblock superblock = make_superblock(id, options.durability);
     write_new_file(paths.root / superblock_name, std::as_bytes(std::span(&superblock, 1)), durable);
     if (durable) sync_directory(paths.root);

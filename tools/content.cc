@@ -60,15 +60,25 @@ class RangeSink {
   const std::function<void(std::span<const std::byte>)>& sink_;
 };
 
-// A file is looked into, a store by its path answers with main.
-Content open_path(const fs::path& path) {
-  if (fs::is_directory(path)) return Content(Store::open(path).snapshot());
+// nullopt: whatever it is, it is not to be read as a store.
+std::optional<Store> open_if_store(const fs::path& path) {
   try {
-    return Content(Store::open(path).snapshot());
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::no_store) throw;
+    return Store::open(path);
+  } catch (const Error&) {
+    return std::nullopt;
   }
-  return Content(ImportedFile::open(path));
+}
+
+// A file is looked into, a store by its path answers with main. Bundles may have any name.
+Content open_path(const fs::path& path) {
+  if (path.extension() == ".tenon") return Content(Store::open(path).snapshot());
+  try {
+    return Content(ImportedFile::open(path));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    if (auto store = open_if_store(path)) return Content(store->snapshot());
+    throw;
+  }
 }
 
 bool names_content(const fs::path& path) {
