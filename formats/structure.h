@@ -56,4 +56,7 @@ std::vector<std::byte> encode_structure(const PickleGraph& graph);
 PickleGraph decode_structure(std::span<const std::byte> bytes, std::uint32_t row_count,
                              const std::function<std::uint32_t(std::uint32_t)>& canonical);
 
+// The graph as indented text, one line per value; `describe_row` says what a tensor is. What is shared is shown once.
+std::string describe_graph(const PickleGraph& graph, const std::function<std::string(std::uint32_t row)>& describe_row);
+
 }  // namespace tenon

@@ -1,0 +1,187 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "formats/structure.h"
+#include "tenon/formats.h"
+#include "tenon/name.h"
+
+namespace tenon {
+
+namespace {
+
+constexpr std::size_t max_lines = 200'000;
+constexpr std::size_t max_indent = 100;
+constexpr std::size_t max_text_bytes = 120;
+constexpr std::size_t max_inline_items = 12;
+
+class Describer {
+ public:
+  Describer(const PickleGraph& graph, const std::function<std::string(std::uint32_t)>& describe_row)
+      : graph_(graph), describe_row_(describe_row), is_shown_(graph.size()) {}
+
+  std::string run() {
+    pending_.push_back({graph_.root, "", 0});
+    for (std::size_t lines = 0; !pending_.empty(); ++lines) {
+      if (lines == max_lines) return text_ + "...\n";
+      const Line line = std::move(pending_.back());
+      pending_.pop_back();
+      show(line);
+    }
+    return std::move(text_);
+  }
+
+ private:
+  struct Line {
+    NodeId node;
+    std::string label;  // "'key': " or "state: "
+    std::size_t depth;
+  };
+
+  void show(const Line& line);
+  void show_content(const Line& line);
+  void show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth);
+  bool is_inline(NodeId node) const;
+  std::string summary(NodeId node) const;
+  std::string scalar(NodeId node) const;
+  std::string row_text(const StructureRow& row) const;
+  std::string inline_items(NodeId node) const;
+
+  const PickleGraph& graph_;
+  const std::function<std::string(std::uint32_t)>& describe_row_;
+  std::vector<bool> is_shown_;
+  std::vector<Line> pending_;  // the next one last
+  std::string text_;
+};
+
+void Describer::show(const Line& line) {
+  const bool is_repeated = graph_.is_container(line.node) && is_shown_[line.node] && !is_inline(line.node);
+  text_ += fmt::format("{:{}}{}{}{}\n", "", 2 * std::min(line.depth, max_indent), line.label, summary(line.node),
+                       is_repeated ? " (as above)" : "");
+  if (is_repeated) return;
+  is_shown_[line.node] = true;
+  if (line.depth < max_indent) show_content(line);
+}
+
+void Describer::show_content(const Line& line) {
+  if (!graph_.is_container(line.node) || is_inline(line.node)) return;
+  std::vector<Line> lines;
+  const std::size_t depth = line.depth + 1;
+  if (const auto row = structure_row(graph_, line.node)) {
+    if (row->attributes != no_node) lines.push_back({row->attributes, "attributes: ", depth});
+  } else if (graph_.is(line.node, PickleKind::dict)) {
+    show_pairs(graph_.items(line.node), lines, depth);
+  } else if (graph_.is(line.node, PickleKind::object)) {
+    const PickleObject& object = graph_.object(line.node);
+    if (!graph_.items(object.args).empty()) lines.push_back({object.args, "arguments: ", depth});
+    for (const NodeId item : object.list_items) lines.push_back({item, "", depth});
+    show_pairs(object.dict_items, lines, depth);
+    if (object.state != no_node) lines.push_back({object.state, "state: ", depth});
+  } else {
+    for (const NodeId item : graph_.items(line.node)) lines.push_back({item, "", depth});
+  }
+  pending_.insert(pending_.end(), std::make_move_iterator(lines.rbegin()), std::make_move_iterator(lines.rend()));
+}
+
+void Describer::show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth) {
+  for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    const std::string key = is_inline(pairs[i]) ? inline_items(pairs[i]) : scalar(pairs[i]);
+    lines.push_back({pairs[i + 1], key + ": ", depth});
+  }
+}
+
+// A short list or tuple of scalars fits its own line.
+bool Describer::is_inline(NodeId node) const {
+  const PickleKind kind = graph_.kind(node);
+  const bool is_sequence = kind == PickleKind::list || kind == PickleKind::tuple || kind == PickleKind::set ||
+                           kind == PickleKind::frozenset;
+  const auto items = graph_.items(node);
+  return is_sequence && std::none_of(items.begin(), items.end(), [&](NodeId item) { return graph_.is_container(item); });
+}
+
+std::string Describer::summary(NodeId node) const {
+  if (const auto row = structure_row(graph_, node)) return row_text(*row);
+  if (is_inline(node)) return inline_items(node);
+  const std::size_t size = graph_.items(node).size();
+  switch (graph_.kind(node)) {
+    case PickleKind::dict: return fmt::format("dict of {}", size / 2);
+    case PickleKind::list: return fmt::format("list of {}", size);
+    case PickleKind::tuple: return fmt::format("tuple of {}", size);
+    case PickleKind::set: return fmt::format("set of {}", size);
+    case PickleKind::frozenset: return fmt::format("frozenset of {}", size);
+    case PickleKind::object: {
+      const NodeId callable = graph_.object(node).callable;
+      return graph_.is(callable, PickleKind::global) ? scalar(callable) : "object";
+    }
+    default: return scalar(node);
+  }
+}
+
+std::string Describer::row_text(const StructureRow& row) const {
+  std::string text = (row.is_storage ? "storage of " : "") + describe_row_(row.row);
+  if (row.type != no_node) text += " " + scalar(row.type);
+  return text;
+}
+
+std::string Describer::scalar(NodeId node) const {
+  const auto shorten = [](std::string_view text) {
+    const bool is_long = text.size() > max_text_bytes;
+    return printable(text.substr(0, max_text_bytes)) + (is_long ? fmt::format("... ({} bytes)", text.size()) : "");
+  };
+  switch (graph_.kind(node)) {
+    case PickleKind::none: return "None";
+    case PickleKind::boolean: return graph_.boolean(node) ? "True" : "False";
+    case PickleKind::integer: return std::to_string(graph_.integer(node));
+    case PickleKind::floating: return fmt::format("{}", graph_.floating(node));
+    case PickleKind::string: return "'" + shorten(graph_.text(node)) + "'";
+    case PickleKind::global:
+      return shorten(fmt::format("{}.{}", graph_.global_module(node), graph_.global_name(node)));
+    case PickleKind::big_integer: return fmt::format("integer of {} bytes", graph_.text(node).size());
+    case PickleKind::bytes: return fmt::format("{} bytes", graph_.text(node).size());
+    case PickleKind::bytearray: return fmt::format("bytearray of {}", graph_.text(node).size());
+    default: return "object";
+  }
+}
+
+std::string Describer::inline_items(NodeId node) const {
+  const auto items = graph_.items(node);
+  std::vector<std::string> shown;
+  for (const NodeId item : items.first(std::min(items.size(), max_inline_items))) shown.push_back(scalar(item));
+  if (items.size() > shown.size()) shown.push_back(fmt::format("... ({} in all)", items.size()));
+  const bool is_lone_tuple = graph_.is(node, PickleKind::tuple) && items.size() == 1;
+  const std::string inner = fmt::format("{}{}", fmt::join(shown, ", "), is_lone_tuple ? "," : "");
+  switch (graph_.kind(node)) {
+    case PickleKind::tuple: return "(" + inner + ")";
+    case PickleKind::list: return "[" + inner + "]";
+    case PickleKind::set: return "set(" + inner + ")";
+    default: return "frozenset(" + inner + ")";
+  }
+}
+
+std::string row_text(const Snapshot& snapshot, std::uint32_t index) {
+  const TensorRow row = snapshot.row(index);
+  return fmt::format("{} [{}]", dtype_info(row.dtype).name, fmt::join(row.shape, ", "));
+}
+
+}  // namespace
+
+std::string describe_graph(const PickleGraph& graph, const std::function<std::string(std::uint32_t)>& describe_row) {
+  return Describer(graph, describe_row).run();
+}
+
+std::string describe_structure(const Snapshot& snapshot) {
+  if (!snapshot.structure().empty()) {
+    const auto itself = [](std::uint32_t row) { return row; };
+    const PickleGraph graph = decode_structure(snapshot.structure(), snapshot.size(), itself);
+    return describe_graph(graph, [&](std::uint32_t row) { return row_text(snapshot, row); });
+  }
+  std::string text = fmt::format("names of {} tensors\n", snapshot.size());
+  for (std::uint32_t i = 0; i < snapshot.size(); ++i) {
+    text += fmt::format("  {}: {}\n", printable(snapshot.row(i).name), row_text(snapshot, i));
+  }
+  return text;
+}
+
+}  // namespace tenon

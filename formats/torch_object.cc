@@ -169,9 +169,11 @@ void Rebuilder::note_use(const StructureRow& structure) {
 void Rebuilder::choose_storage_types() {
   for (auto& [slot, use] : uses_) {
     const DType declared = table_.slot(slot).storage_dtype;
+    const std::uint64_t nbytes = table_.slot(slot).nbytes;
     DType wanted = use.common_dtype.value_or(declared);
     if (use.has_bare_storage && wanted != declared) wanted = DType::invalid;
-    const bool is_typed = wanted != DType::invalid && !dtype_info(wanted).torch_storage.empty();
+    const bool is_typed = wanted != DType::invalid && !dtype_info(wanted).torch_storage.empty() &&
+                          nbytes % item_bytes(wanted) == 0;  // torch refuses a typed storage with a rest
     use.storage_dtype = is_typed ? wanted : DType::invalid;
   }
 }

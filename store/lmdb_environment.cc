@@ -2,6 +2,7 @@
 
 #include <lmdb.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -26,6 +27,7 @@ constexpr MDB_dbi table = 1;                // LMDB's number of the unnamed tabl
 
 unsigned open_flags(Access access);
 MDB_env* open_environment(const Environment& environment, std::uint64_t map_bytes, int& code);
+int reason_of_short_write(const Environment& environment);
 MDB_val as_value(Bytes bytes);
 Bytes as_bytes(const MDB_val& value);
 void require_readable(Bytes bytes, std::uint64_t file_bytes, const std::filesystem::path& path);
@@ -140,9 +142,7 @@ bool Transaction::erase(Bytes key) {
 void Transaction::commit() {
   int code = ::mdb_txn_commit(std::exchange(transaction_, nullptr));
   if (code == MDB_SUCCESS) return;
-  // LMDB calls a short write EIO, although a full disk is what causes it.
-  struct statvfs space {};
-  if (code == EIO && ::statvfs(environment_->directory().c_str(), &space) == 0 && space.f_bavail == 0) code = ENOSPC;
+  if (code == EIO) code = reason_of_short_write(*environment_);
   throw_code(code, "cannot commit to the catalog", environment_->path());
 }
 
@@ -173,6 +173,19 @@ MDB_env* open_environment(const Environment& environment, std::uint64_t map_byte
   if (code == MDB_SUCCESS) return opened;
   ::mdb_env_close(opened);
   return nullptr;
+}
+
+// LMDB calls a short write EIO and does not try on; a full disk or the limit of file sizes causes most of them.
+int reason_of_short_write(const Environment& environment) {
+  struct statvfs space {};
+  if (::statvfs(environment.directory().c_str(), &space) == 0 && space.f_bavail == 0) return ENOSPC;
+  struct stat status {};
+  struct rlimit limit {};
+  if (::stat(environment.path().c_str(), &status) == 0 && ::getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+      static_cast<rlim_t>(status.st_size) >= limit.rlim_cur) {
+    return EFBIG;
+  }
+  return EIO;
 }
 
 MDB_val as_value(Bytes bytes) { return {bytes.size(), const_cast<std::byte*>(bytes.data())}; }

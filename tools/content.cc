@@ -234,4 +234,39 @@ bool is_view(const TensorRow& row, const SlotRow& slot) {
   return row.storage_offset_bytes != 0 || !is_contiguous(row.shape, row.stride) || tensor_bytes(row) != slot.nbytes;
 }
 
+bool has_same_elements(const TensorRow& a, const TensorRow& b) {
+  return a.slot == b.slot && a.dtype == b.dtype && a.storage_offset_bytes == b.storage_offset_bytes &&
+         std::ranges::equal(a.shape, b.shape) && std::ranges::equal(a.stride, b.stride);
+}
+
+Json::Object row_members(const Content& content, const TensorRow& row) {
+  Json::Object object = {{"snapshot_id", content.snapshot_id()},
+                         {"name", row.name},
+                         {"dtype", dtype_name(row.dtype)},
+                         {"shape", to_json(row.shape)},
+                         {"ndim", row.shape.size()},
+                         {"numel", element_count(row)},
+                         {"nbytes", tensor_bytes(row)},
+                         {"kind", kind_name(row.kind)},
+                         {"requires_grad", row.requires_grad},
+                         {"slot_id", row.slot == no_slot ? Json() : Json(row.slot)},
+                         {"storage_offset_bytes", row.storage_offset_bytes},
+                         {"stride", to_json(row.stride)},
+                         {"is_contiguous", is_contiguous(row.shape, row.stride)},
+                         {"is_conj", row.is_conj},
+                         {"is_neg", row.is_neg}};
+  if (row.slot != no_slot) {
+    const SlotRow slot = content.slot(row.slot);
+    object.emplace_back("is_view", is_view(row, slot));
+    object.emplace_back("location", slot.location);
+    if (content.snapshot() != nullptr) object.emplace_back("storage_id", to_hex(slot.key));
+  }
+  if (!row.wrapper.empty()) object.emplace_back("wrapper", row.wrapper);
+  if (!row.global_shape.empty()) {
+    object.emplace_back("global_shape", to_json(row.global_shape));
+    object.emplace_back("global_offset", to_json(row.global_offset));
+  }
+  return object;
+}
+
 }  // namespace tenon::tools

@@ -12,6 +12,7 @@
 
 #include "tenon/formats.h"
 #include "tenon/snapshot.h"
+#include "tools/json.h"
 
 namespace tenon::tools {
 
@@ -68,5 +69,11 @@ std::uint64_t tensor_bytes(const TensorRow& row);
 bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept;
 // Whether the tensor is less, or in another order, than the whole of its storage.
 bool is_view(const TensorRow& row, const SlotRow& slot);
+
+// Whether they are the same elements of the same slot, in the same order.
+bool has_same_elements(const TensorRow& a, const TensorRow& b);
+
+// Names and facts of a row as SQL and Python call them, too.
+Json::Object row_members(const Content& content, const TensorRow& row);
 
 }  // namespace tenon::tools

@@ -47,11 +47,7 @@ void insert(Growing& root, const Content& content, std::uint32_t index) {
 NameNode finish(Growing growing) {
   NameNode node = std::move(growing.node);
   for (Growing& grown : growing.children) node.children.push_back(finish(std::move(grown)));
-  const bool is_chain = !node.label.empty() && node.children.size() == 1 && !node.children.front().row;
-  if (!is_chain) return node;
-  NameNode joined = std::move(node.children.front());
-  joined.label.insert(0, node.label);
-  return joined;
+  return node;
 }
 
 // "12." is 12 and "."; nullopt for a label that does not begin with a number.
@@ -121,6 +117,20 @@ void fold(NameNode& node, const Content& content) {
   }
   node.children = std::move(folded);
   for (NameNode& below : node.children) fold(below, content);
+}
+
+void join_chains(NameNode& node) {
+  for (NameNode& below : node.children) {
+    while (below.children.size() == 1) {
+      NameNode only = std::move(below.children.front());
+      only.label.insert(0, below.label);
+      only.folded *= below.folded;
+      only.tensors = below.tensors;
+      only.nbytes = below.nbytes;
+      below = std::move(only);
+    }
+    join_chains(below);
+  }
 }
 
 std::vector<std::string> split_name(std::string_view name) {

@@ -22,11 +22,13 @@ struct NameNode {
   std::uint64_t folded = 1;  // nodes that this one stands for, alike but for their number
 };
 
-// The root has no label. A node with nothing but one inner node below it is joined with that.
+// The root has no label.
 NameNode build_name_tree(const Content& content, std::span<const std::uint32_t> rows);
 
 // Puts neighbours that differ in nothing but a running number into one: "0." to "11." become "[0-11].".
 void fold(NameNode& node, const Content& content);
+// Joins each node below `node` that has one child only with that child: "attn." and "weight" become "attn.weight".
+void join_chains(NameNode& node);
 
 // A name cut behind each '/' and, in string keys that are not quoted, behind each '.'.
 std::vector<std::string> split_name(std::string_view name);

@@ -71,6 +71,7 @@ int run_tree(const Globals& globals, const TreeArguments& arguments, Output& out
   const Opened opened = open_content(globals.store, arguments.target);
   NameNode root = build_name_tree(opened.content, opened.content.select(opened.path));
   if (!arguments.unfolded) fold(root, opened.content);
+  join_chains(root);
   if (output.is_json()) {
     Json::Object object = to_object(root, opened.content);
     object.insert(object.begin(), {"snapshot_id", opened.content.snapshot_id()});

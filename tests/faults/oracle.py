@@ -94,9 +94,10 @@ class Oracle:
         read = {}
         state = {}
         for row in rows:
-            ids = [one["snapshot_id"] for one in self.tenon.rows("log", row["name"], store=store)]
-            if not ids or ids[0] != row["snapshot_id"]:
-                raise Violation(f"the log of {row['name']} begins with {ids[:1]}, not with {row['snapshot_id']}")
+            # By id: by its name a ref is opened from its head file, which may lag.
+            ids = [one["snapshot_id"] for one in self.tenon.rows("log", row["snapshot_id"], store=store)]
+            if ids[:1] != [row["snapshot_id"]]:
+                raise Violation(f"the log of {row['snapshot_id']} begins with {ids[:1]}")
             for one in ids:
                 if one not in read:
                     read[one] = self.export(store, one)

@@ -3,6 +3,10 @@
 //
 // A preloaded library sees what goes through the dynamic linker. Calls that libc makes inside itself (stdio) or by
 // syscall(2) pass it by: sweep.py compares with strace that none does.
+
+// With 64-bit offsets asked for, the headers would rename open() and its kin to open64(), and both are defined here.
+#undef _FILE_OFFSET_BITS
+
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-// ls and show: the rows of a snapshot, and one tensor from near.
+// show: one tensor from near, or the structure of a snapshot.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include "tools/failure.h"
 #include "tools/histogram.h"
 #include "tools/progress.h"
-#include "tools/table.h"
 #include "tools/text.h"
 #include "tools/verbs.h"
 
@@ -19,90 +18,10 @@ constexpr std::size_t histogram_height = 6;
 constexpr std::size_t histogram_bins_max = 64;
 constexpr std::uint64_t histogram_samples_max = 1 << 24;
 
-std::optional<std::uint32_t> slot_id(const TensorRow& row) {
-  return row.slot == no_slot ? std::nullopt : std::optional(row.slot);
-}
-
-// Names and facts of a row as SQL and Python call them, too.
-Json::Object members_of(const Content& content, const TensorRow& row) {
-  Json::Object object = {{"snapshot_id", content.snapshot_id()},
-                         {"name", row.name},
-                         {"dtype", dtype_name(row.dtype)},
-                         {"shape", to_json(row.shape)},
-                         {"ndim", row.shape.size()},
-                         {"numel", element_count(row)},
-                         {"nbytes", tensor_bytes(row)},
-                         {"kind", kind_name(row.kind)},
-                         {"requires_grad", row.requires_grad},
-                         {"slot_id", slot_id(row)},
-                         {"storage_offset_bytes", row.storage_offset_bytes},
-                         {"stride", to_json(row.stride)},
-                         {"is_contiguous", is_contiguous(row.shape, row.stride)},
-                         {"is_conj", row.is_conj},
-                         {"is_neg", row.is_neg}};
-  if (row.slot != no_slot) {
-    const SlotRow slot = content.slot(row.slot);
-    object.emplace_back("is_view", is_view(row, slot));
-    object.emplace_back("location", slot.location);
-    if (content.snapshot() != nullptr) object.emplace_back("storage_id", to_hex(slot.key));
-  }
-  if (!row.wrapper.empty()) object.emplace_back("wrapper", row.wrapper);
-  if (!row.global_shape.empty()) {
-    object.emplace_back("global_shape", to_json(row.global_shape));
-    object.emplace_back("global_offset", to_json(row.global_offset));
-  }
-  return object;
-}
-
-void append_note(std::string& notes, std::string_view note) {
-  if (!notes.empty()) notes += ", ";
-  notes += note;
-}
-
-std::string notes_on(const Content& content, std::uint32_t index) {
-  const TensorRow row = content.row(index);
-  std::string notes;
-  if (row.object != index) append_note(notes, fmt::format("= {}", printable(content.row(row.object).name)));
-  if (row.slot == no_slot) append_note(notes, "no data");
-  if (row.slot != no_slot && is_view(row, content.slot(row.slot))) append_note(notes, "view");
-  if (row.requires_grad) append_note(notes, "grad");
-  if (row.is_conj) append_note(notes, "conj");
-  if (row.is_neg) append_note(notes, "neg");
-  if (!row.wrapper.empty()) append_note(notes, printable(row.wrapper));
-  if (!row.global_shape.empty()) append_note(notes, fmt::format("shard of {}", format_shape(row.global_shape)));
-  return notes;
-}
-
-std::vector<std::string> cells_of(const Content& content, std::uint32_t index, bool is_long) {
-  const TensorRow row = content.row(index);
-  const bool has_slot = row.slot != no_slot;
-  std::vector<std::string> cells = {printable(row.name),
-                                    std::string(dtype_name(row.dtype)),
-                                    format_shape(row.shape),
-                                    format_bytes(tensor_bytes(row)),
-                                    std::string(kind_name(row.kind)),
-                                    has_slot ? fmt::format("{}", row.slot) : "-"};
-  if (is_long) {
-    const SlotRow slot = has_slot ? content.slot(row.slot) : SlotRow{};
-    const bool has_key = has_slot && content.snapshot() != nullptr;
-    cells.insert(cells.end(), {format_shape(row.stride), fmt::format("{}", row.storage_offset_bytes),
-                               has_slot ? printable(slot.location) : "meta", has_key ? short_id(slot.key) : "-"});
-  }
-  cells.push_back(notes_on(content, index));
-  return cells;
-}
-
-Table make_ls_table(bool is_long) {
-  std::vector<Column> columns = {{"NAME", Align::left, true}, {"DTYPE"}, {"SHAPE"},
-                                 {"SIZE", Align::right},      {"KIND"},  {"SLOT", Align::right}};
-  if (is_long) columns.insert(columns.end(), {{"STRIDE"}, {"OFFSET", Align::right}, {"LOCATION"}, {"STORAGE"}});
-  columns.push_back({"NOTES", Align::left, true});
-  return Table(std::move(columns));
-}
-
 // How another row of the same slot lies to `row`.
 std::string relation(const TensorRow& row, const TensorRow& other, std::uint64_t slot_bytes) {
   if (row.object == other.object) return "same tensor";
+  if (has_same_elements(row, other)) return "same elements";
   const ByteRange a = Selection(row).byte_range(slot_bytes);
   const ByteRange b = Selection(other).byte_range(slot_bytes);
   return a.begin < b.end && b.begin < a.end ? "overlaps" : "same storage, apart";
@@ -259,24 +178,6 @@ int show_structure(const Opened& opened, Output& output) {
 
 }  // namespace
 
-int run_ls(const Globals& globals, const LsArguments& arguments, Output& output) {
-  const Opened opened = open_content(globals.store, arguments.target);
-  const Content& content = opened.content;
-  Table table = make_ls_table(arguments.is_long);
-  for (std::uint32_t index : content.select(opened.path)) {
-    if (output.is_json()) {
-      output.record("ls", members_of(content, content.row(index)));
-    } else if (arguments.names_only) {
-      output.line(printable(content.row(index).name));
-    } else {
-      table.add(cells_of(content, index, arguments.is_long));
-    }
-    if (output.is_closed()) break;
-  }
-  if (!output.is_json() && !arguments.names_only) table.print(output);
-  return exit_code::ok;
-}
-
 int run_show(const Globals& globals, const ShowArguments& arguments, Output& output) {
   const Opened opened = open_content(globals.store, arguments.target);
   if (arguments.structure) return show_structure(opened, output);
@@ -284,7 +185,7 @@ int run_show(const Globals& globals, const ShowArguments& arguments, Output& out
   const std::uint32_t index = find_tensor(opened);
   const Portrait portrait = portray(opened.content, index, std::min(line - 4, histogram_bins_max));
   if (output.is_json()) {
-    Json::Object object = members_of(opened.content, portrait.row);
+    Json::Object object = row_members(opened.content, portrait.row);
     append_json(object, portrait);
     output.record("show", std::move(object));
   } else {

@@ -1,0 +1,406 @@
+"""The `tenon` command as people and scripts meet it: exit codes, streams, JSON, and bytes that are right.
+
+Runs the binary that TENON_BIN names, else build/tools/tenon. Needs pytest; what compares with torch needs that, too.
+"""
+
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TENON = os.environ.get("TENON_BIN", str(ROOT / "build/tools/tenon"))
+HEX_ID = re.compile(r"[0-9a-f]{32}\n")
+
+
+class Folder:
+    """A working folder, and the command run in it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("TENON_STORE", "COLUMNS")}
+
+    def run(self, *words, code=0, **options):
+        done = subprocess.run([TENON, *map(str, words)], cwd=self.path, env=self.environment, capture_output=True,
+                              timeout=60, **options)
+        assert done.returncode == code, f"tenon {words}: {done.returncode}\n{done.stderr.decode()}"
+        return done
+
+    def out(self, *words, **options):
+        return self.run(*words, **options).stdout.decode()
+
+    def err(self, *words, **options):
+        return self.run(*words, **options).stderr.decode()
+
+    def records(self, *words):
+        done = self.run(*words, "--json")
+        assert done.stderr == b""
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def record(self, *words):
+        (record,) = self.records(*words)
+        return record
+
+    def checkpoint(self, name, *options):
+        subprocess.run([sys.executable, ROOT / "tools/make_checkpoint.py", self.path / name, "--layers", "2", "--width",
+                        "32", *options], check=True)
+        return name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def store(folder):
+    """A store, s.tenon, with two versions of a checkpoint; a.pt and b.pt beside it."""
+    folder.run("init", "s.tenon")
+    folder.checkpoint("a.pt", "--step", "1")
+    folder.checkpoint("b.pt", "--step", "2")
+    folder.run("import", "a.pt", "--step", "1", "-m", "first", "--meta", "val_loss=2.5", "--meta", "host=gpu12")
+    folder.run("import", "b.pt", "--step", "2")
+    return folder
+
+
+def test_import_makes_a_store_named_after_the_file(folder):
+    folder.checkpoint("model.pt")
+    done = folder.run("import", "model.pt")
+    assert HEX_ID.fullmatch(done.stdout.decode())
+    assert (folder.path / "model.tenon" / "TENON").exists()
+    assert b"model.tenon" in done.stderr
+
+
+def test_a_file_that_cannot_be_read_leaves_no_store(folder):
+    (folder.path / "broken.pt").write_bytes(b"PK\3\4 but no zip")
+    folder.run("import", "broken.pt", code=1)
+    folder.run("import", "missing.pt", code=1)
+    assert os.listdir(folder.path) == ["broken.pt"]
+
+
+def test_the_second_version_costs_what_changed(store):
+    store.checkpoint("c.pt", "--step", "3")
+    record = store.record("import", "c.pt")
+    assert 0 < record["written_bytes"] < record["reused_bytes"]
+    assert store.record("import", "c.pt")["written_bytes"] == 0
+
+
+def test_of_several_files_what_stands_before_a_failure_is_imported(store):
+    (store.path / "broken.pt").write_bytes(b"not a checkpoint")
+    before = len(store.records("log"))
+    done = store.run("import", "a.pt", "broken.pt", "b.pt", code=3)
+    assert len(done.stdout.splitlines()) == 1
+    assert b"broken.pt" in done.stderr
+    assert len(store.records("log")) == before + 1
+
+
+def test_log_tells_step_message_and_metadata(store):
+    newest, oldest = store.records("log")
+    assert newest["parents"] == [oldest["snapshot_id"]]
+    assert (oldest["step"], oldest["message"]) == (1, "first")
+    assert oldest["meta"] == {"val_loss": 2.5, "host": "gpu12"}
+    assert newest["message"] == "import b.pt"
+    assert len(store.records("log", "-n", "1")) == 1
+    assert store.records("log", "main~1") == [oldest]
+
+
+def test_ls_lists_in_the_order_of_the_checkpoint(store):
+    names = [row["name"] for row in store.records("ls")]
+    assert names[0] == "model/embed.weight"
+    assert names.index("model/layers.0.norm.weight") < names.index("model/layers.1.norm.weight")
+    assert store.out("ls", "--names").split() == names
+
+
+def test_ls_of_a_prefix_takes_whole_components(store):
+    rows = store.records("ls", "main:model/layers.1")
+    assert len(rows) == 5 and all(row["name"].startswith("model/layers.1.") for row in rows)
+    store.run("ls", "main:model/layers.", code=1)
+
+
+def test_ls_knows_ties_and_views(store):
+    rows = {row["name"]: row for row in store.records("ls")}
+    assert rows["model/lm_head.weight"]["slot_id"] == rows["model/embed.weight"]["slot_id"]
+    assert rows["probe/unembed"]["is_view"] and not rows["probe/unembed"]["is_contiguous"]
+    assert not rows["model/embed.weight"]["is_view"]
+    table = store.out("ls")
+    assert re.search(r"^model/lm_head\.weight .* = model/embed\.weight$", table, re.M)
+
+
+def test_files_are_looked_into_without_a_store(folder):
+    folder.checkpoint("a.pt")
+    assert folder.record("show", "a.pt:model/embed.weight")["nan_count"] == 0
+    assert folder.records("ls", "a.pt:model/layers.0")[0]["name"] == "model/layers.0.attn.qkv.weight"
+    assert "layers.[0-1]." in folder.out("tree", "a.pt")
+    assert not list(folder.path.glob("*.tenon"))
+
+
+def test_tree_adds_up(store):
+    root = store.record("tree", "main", "--unfolded")
+    rows = store.records("ls")
+    assert root["tensors"] == len(rows)
+    assert root["nbytes"] == sum(row["nbytes"] for row in rows)
+
+
+def test_show_tells_what_shares_the_storage(store):
+    shares = {share["name"]: share["relation"] for share in store.record("show", "main:model/embed.weight")["shares_with"]}
+    assert shares == {"model/lm_head.weight": "same elements", "probe/first_tokens": "overlaps",
+                      "probe/unembed": "overlaps"}
+
+
+def test_show_draws_a_histogram_that_fits(store):
+    store.environment["COLUMNS"] = "40"
+    text = store.out("show", "main:model/embed.weight")
+    bars = [line for line in text.splitlines() if "█" in line]
+    assert bars and all(len(line) <= 40 for line in bars)
+    assert "\x1b" not in text
+
+
+def test_show_needs_a_name_unless_there_is_one_tensor(store):
+    assert "main:NAME" in store.err("show", "main", code=2)
+
+
+def test_structure_is_shown_without_importing_anything(store):
+    text = store.out("show", "main", "--structure")
+    assert "'config'" in text and "float32 [512, 32]" in text
+
+
+def test_cat_of_slices_and_raw_bytes_agree(store):
+    values = store.record("cat", "main:model/embed.weight", "--slice", "1:3,::8")
+    assert values["shape"] == [2, 4]
+    raw = store.run("cat", "main:model/embed.weight", "--slice", "1:3,::8", "--raw").stdout
+    import struct
+    assert [x for row in values["values"] for x in row] == pytest.approx(struct.unpack("<8f", raw), rel=1e-6)
+    transposed = store.record("cat", "main:probe/unembed", "--slice", "::8,1:3")["values"]
+    assert [list(column) for column in zip(*transposed)] == values["values"]
+
+
+def test_export_and_import_again_is_the_same_snapshot_content(store):
+    store.run("export", "main", "out.pt")
+    assert store.record("import", "out.pt", "--ref", "again")["written_bytes"] == 0
+    strip = lambda rows: [{k: v for k, v in row.items() if k != "snapshot_id"} for row in rows]
+    assert strip(store.records("ls", "again")) == strip(store.records("ls", "main"))
+
+
+def test_export_of_a_subtree_takes_the_prefix_off(store):
+    store.run("export", "main:model", "out.pt")
+    assert store.records("ls", "out.pt")[0]["name"] == "embed.weight"
+
+
+def test_export_to_an_unknown_ending_says_what_is_known(store):
+    assert ".pt" in store.err("export", "main", "out.xyz", code=1)
+    assert not (store.path / "out.xyz").exists()
+
+
+def test_a_prefix_nests_tensors_and_structure(store):
+    store.run("import", "a.pt", "--ref", "nested", "--prefix", "outer/3")
+    assert store.records("ls", "nested")[0]["name"] == "outer/3/model/embed.weight"
+    store.run("export", "nested:outer/3", "out.pt")
+    assert store.out("ls", "out.pt", "--names") == store.out("ls", "a.pt", "--names")
+
+
+def test_a_bundle_is_a_store_in_one_file(store):
+    store.run("bundle", "main~1", "best.tenon")
+    assert store.records("ls", "best.tenon") == store.records("ls", "main~1")
+    store.run("--store", "best.tenon", "verify", "--read-data")
+    store.run("bundle", "main", "best.tenon", code=1)
+    store.run("--store", "best.tenon", "import", "a.pt", code=1)
+
+
+def test_refs_and_tags(store):
+    newest, oldest = [record["snapshot_id"] for record in store.records("log")]
+    store.run("tag", "set", "v1", "main~1")
+    assert store.record("tag")["snapshot_id"] == oldest
+    store.run("tag", "set", "v1", "main", code=14)
+    store.run("ref", "set", "best", "v1", "--expect", "none")
+    store.run("ref", "set", "best", "main", "--expect", "main", code=14)
+    store.run("ref", "set", "best", "main", "--expect", oldest[:8])
+    assert {ref["name"]: ref["snapshot_id"] for ref in store.records("ref")} == {"best": newest, "main": newest}
+    assert store.out("ref", "list", "--names") == "best\nmain\n"
+    store.run("tag", "delete", "best", code=1)
+    store.run("ref", "delete", "best")
+    store.run("tag", "delete", "v1")
+    assert store.records("tag") == []
+
+
+def test_verify_finds_a_flipped_byte_and_says_where(store):
+    assert store.record("verify", "--read-data")["is_clean"]
+    segment = sorted((store.path / "s.tenon/segments").glob("*.seg"))[0]
+    segment.chmod(0o644)
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    done = store.run("verify", "--read-data", "--json", code=4)
+    report = json.loads(done.stdout)
+    assert not report["is_clean"] and segment.name in report["damage"][0]["file"]
+
+
+def test_repair_brings_back_what_was_in_the_catalog(store):
+    before = store.records("log"), store.records("ref")
+    for file in (store.path / "s.tenon/catalog").iterdir():
+        file.unlink()
+    store.run("repair")
+    assert (store.records("log"), store.records("ref")) == before
+
+
+@pytest.mark.parametrize("words, code", [
+    (["frobnicate"], 2), (["ls", "--frobnicate"], 2), (["export", "main"], 2), ([], 2),
+    (["ls", "nosuchref"], 1), (["ls", "main:nosuch"], 1), (["--store", "nosuch", "ls"], 10), (["cat", "main"], 2),
+    (["cat", "main:tokens_seen", "--slice", "5"], 2), (["import", "a.pt", "--meta", "novalue"], 2)])
+def test_errors_are_one_object_on_standard_error_with_json(store, words, code):
+    done = store.run(*words, "--json", code=code)
+    assert done.stdout == b""
+    error = json.loads(done.stderr)
+    assert error["schema"] == "error/1" and error["exit_code"] == code and error["what"]
+    plain = store.run(*words, code=code)
+    assert plain.stderr.startswith(b"tenon: ")
+
+
+def test_without_a_store_there_is_nothing_to_look_at(folder):
+    if any((parent / name).exists() for parent in folder.path.parents for name in (".tenon",)):
+        pytest.skip("a store stands above the temporary folder")
+    folder.environment["TENON_STORE"] = str(folder.path / "nosuch.tenon")
+    assert "hint:" in folder.err("ls", code=10)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_failure(store):
+    for words in (["ls"], ["cat", "main:model/embed.weight"], ["cat", "main:model/embed.weight", "--raw"]):
+        process = subprocess.Popen([TENON, *words], cwd=store.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_a_full_disk_behind_standard_output_is_told(store):
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run([TENON, "ls"], cwd=store.path, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert process.returncode == 1 and b"standard output" in process.stderr
+
+
+def test_a_file_size_limit_is_an_error_and_not_a_signal(store):
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    store.run("export", "main", "out.pt", code=1, preexec_fn=limit)
+    assert not (store.path / "out.pt").exists()
+    store.run("verify")
+
+
+def test_an_interrupt_leaves_the_old_state(store):
+    before = sorted(os.listdir(store.path)), store.records("log")
+    store.checkpoint("big.pt", "--layers", "16", "--width", "512")
+    interrupted = 0
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
+        for words in (["import", "big.pt", "--ref", f"r{delay}"], ["export", "main", "out.pt"]):
+            process = subprocess.Popen([TENON, *words], cwd=store.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            # Before its handlers stand, a process ends as any other does.
+            assert process.returncode in (0, 130, -signal.SIGINT)
+            interrupted += process.returncode == 130
+    assert interrupted > 0
+    store.run("verify", "--read-data")
+    assert store.records("log") == before[1]
+    store.run("import", "big.pt", "--ref", "after")
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(folder):
+    torch = pytest.importorskip("torch")
+    torch.save({"evil\x1b[2J\n": torch.zeros(2)}, folder.path / "evil.pt")
+    folder.run("import", "evil.pt")
+    for words in (["ls"], ["tree"], ["show", "main:evil\x1b[2J\n"], ["show", "main", "--structure"], ["ls", "--names"]):
+        assert "\x1b" not in folder.out(*words), words
+    assert "\x1b" not in folder.err("show", "main:evil\x1b[2J", code=1)
+
+
+def every_kind_of_tensor(torch):
+    floats = torch.tensor([[0.1, -2.5, float("inf")], [float("nan"), 0.0, 65504.0]])
+    tensors = {str(dtype).removeprefix("torch."): floats.to(dtype) for dtype in
+               (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn,
+                torch.float8_e5m2fnuz, torch.float8_e4m3fnuz)}
+    numbers = torch.tensor([[1, 2, 3], [100, 0, 7]])
+    tensors |= {str(dtype).removeprefix("torch."): numbers.to(dtype) for dtype in
+                (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
+                 torch.uint64, torch.bool)}
+    pairs = torch.complex(floats.nan_to_num(posinf=1.0), -floats.nan_to_num(posinf=2.0))
+    tensors |= {"complex64": pairs, "complex128": pairs.to(torch.complex128), "conj": pairs.conj(),
+                "neg": pairs.conj().imag, "transposed": floats.t(), "expanded": floats[0].expand(3, 3),
+                "scalar": torch.tensor(3), "empty": torch.zeros(0, 4), "strided": torch.arange(24)[3:20:5]}
+    return tensors
+
+
+def plain(value):
+    """A nested list of what JSON can say: complex numbers as pairs, nan and infinities as strings."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
+        return str(value)
+    return value
+
+
+def close(a, b):
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == pytest.approx(b, rel=1e-6)
+    return a == b and type(a) is type(b)
+
+
+def test_values_are_torchs_values_for_every_type(folder):
+    torch = pytest.importorskip("torch")
+    tensors = every_kind_of_tensor(torch)
+    torch.save(tensors, folder.path / "all.pt")
+    folder.run("import", "all.pt")
+    for name, tensor in tensors.items():
+        wide = tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+        record = folder.record("cat", f"main:{name}")
+        assert record["shape"] == list(tensor.shape)
+        assert close(plain(wide.tolist()), record["values"]), (name, wide, record["values"])
+        raw = folder.run("cat", f"main:{name}", "--raw").stdout
+        contiguous = tensor.resolve_conj().resolve_neg().contiguous()
+        assert raw == bytes(contiguous.flatten().view(torch.uint8).tolist() if contiguous.numel() else []), name
+
+
+def test_statistics_are_torchs(folder):
+    torch = pytest.importorskip("torch")
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values[3] = float("nan")
+    torch.save({"w": values}, folder.path / "w.pt")
+    folder.run("import", "w.pt")
+    kept = values[~values.isnan()]
+    for target in ("main:w", "w.pt:w"):
+        shown = folder.record("show", target)
+        assert shown["nan_count"] == 1
+        assert shown["mean"] == pytest.approx(kept.mean().item())
+        assert shown["std"] == pytest.approx(kept.std(correction=0).item())
+        assert shown["norm"] == pytest.approx(kept.norm().item())
+        assert (shown["min"], shown["max"]) == (kept.min().item(), kept.max().item())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_valid(folder, shell):
+    import shutil
+    script = folder.out("completion", shell)
+    assert "import" in script and "--message" in script or shell == "fish"
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script.encode(), check=True)
+
+
+def test_bash_completes_verbs_options_and_refs(store):
+    store.run("tag", "set", "candidate", "main")
+    script = store.out("completion", "bash") + """
+complete_line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _tenon; printf '%s\\n' "${COMPREPLY[@]}"; }
+complete_line tenon imp; complete_line tenon import --mes; complete_line tenon ls cand
+"""
+    environment = store.environment | {"PATH": f"{pathlib.Path(TENON).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=store.path, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["import", "--message", "candidate"]
