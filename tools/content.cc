@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "tenon/name.h"
+#include "tools/failure.h"
 #include "tools/target.h"
 #include "tools/text.h"
 
@@ -73,7 +74,7 @@ std::optional<Store> open_if_store(const fs::path& path) {
 Content open_path(const fs::path& path) {
   if (path.extension() == ".tenon") return Content(Store::open(path).snapshot());
   try {
-    return Content(ImportedFile::open(path));
+    return Content(open_file(path));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
     if (auto store = open_if_store(path)) return Content(store->snapshot());
@@ -176,6 +177,15 @@ void Content::read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64
   }
   std::vector<std::byte> buffer;
   sink(bytes(slot, begin, end, buffer));
+}
+
+ImportedFile open_file(const fs::path& path) {
+  try {
+    return ImportedFile::open(path);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt) throw;
+    throw Failure{error, exit_code::failed};
+  }
 }
 
 Opened open_content(const std::string& store, const std::string& argument) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -49,6 +50,9 @@ class Content {
   std::optional<Snapshot> snapshot_;
   std::unique_ptr<ImportedFile> file_;
 };
+
+// Opens a foreign file. Damage to it is a plain failure, none of a store: throws Failure for that.
+ImportedFile open_file(const std::filesystem::path& path);
 
 // A Content and what was asked of it.
 struct Opened {

@@ -9,6 +9,7 @@
 #include "tenon/formats.h"
 #include "tenon/name.h"
 #include "tenon/store.h"
+#include "tools/content.h"
 #include "tools/failure.h"
 #include "tools/nesting.h"
 #include "tools/progress.h"
@@ -20,16 +21,6 @@ namespace tenon::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What is damaged in a foreign file is not damage to the store.
-ImportedFile open_file(const std::string& path) {
-  try {
-    return ImportedFile::open(path);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::corrupt) throw;
-    throw Failure{error, exit_code::failed};
-  }
-}
 
 // Only once a first file was understood: a mistyped name leaves no empty store behind.
 Store open_or_make_store(const Globals& globals, const std::string& first_file, Output& output) {

@@ -44,6 +44,14 @@ class Checkpoint:
                 archive.writestr(f"archive/data/{key}", self.tensors[name])
             archive.writestr("archive/version", "3\n")
 
+    def write_reference(self, folder):
+        """As observe.cc reads it."""
+        folder.mkdir(parents=True)
+        first_of = {**{name: name for name in self.tensors}, **self.ties}
+        (folder / "names").write_text("".join(f"{name}\t{first}\n" for name, first in first_of.items()))
+        for name, content in self.tensors.items():
+            (folder / name).write_bytes(content)
+
     @staticmethod
     def read(path):
         with zipfile.ZipFile(path) as archive:  # checks each record's CRC

@@ -1,15 +1,11 @@
-"""What must hold of a store after any fault, asked through the command alone.
+"""What must hold of a store after any fault, asked through the command and, for the bytes, through observe.cc."""
 
-The state of a store, as far as it matters here, is a dict: the name of each ref and tag -> the checkpoints of its
-history, newest first. None stands for "no store".
-"""
-
-import json
 import os
 import pathlib
 import signal
 import subprocess
 import uuid
+import zipfile
 
 from checkpoint import Checkpoint
 
@@ -24,31 +20,35 @@ class Violation(Exception):
 
 
 class Tenon:
-    """The command, run with or without the fault shim."""
+    """The programs of a build, run with or without the fault shim."""
 
-    def __init__(self, command, shim):
-        self.command = str(command)
-        self.shim = str(shim)
+    def __init__(self, build):
+        self.command = str(build / "tools" / "tenon")
+        self.observer = str(build / "tests" / "faults" / "tenon-fault-observe")
+        self.shim = str(build / "tests" / "faults" / "libtenon-fault-shim.so")
+        for path in (self.command, self.observer, self.shim):
+            if not os.path.exists(path):
+                raise SystemExit(f"not built: {path}")
 
     def run(self, *arguments, store=None, cwd=None, faults=None, wrapper=()):
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("TENON_FAULT")}
-        environment.pop("TENON_STORE", None)
-        if faults is not None:
-            environment.update(faults, LD_PRELOAD=self.shim)
         line = [*wrapper, self.command, *(["--store", str(store)] if store else []), *map(str, arguments)]
-        try:
-            return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise Violation(f"hung: {' '.join(line)}") from None
+        return _run(line, cwd, {**faults, "LD_PRELOAD": self.shim} if faults else {})
+
+    def observe(self, store, references):
+        return _run([self.observer, str(store), str(references)], None, {})
 
     def must(self, *arguments, store=None, cwd=None):
         done = self.run(*arguments, store=store, cwd=cwd)
         if done.returncode != 0:
             raise Violation(f"`tenon {' '.join(map(str, arguments))}` failed: {describe(done)}")
-        return done.stdout
 
-    def rows(self, *arguments, store):
-        return [json.loads(line) for line in self.must(*arguments, "--json", store=store).splitlines()]
+
+def _run(line, cwd, extra):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TENON_")}
+    try:
+        return subprocess.run(line, cwd=cwd, env={**environment, **extra}, capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise Violation(f"hung: {' '.join(line)}") from None
 
 
 def describe(done):
@@ -57,91 +57,76 @@ def describe(done):
 
 
 class Oracle:
-    """`scratch`: a folder for exports; `after_commit`: the checkpoint that a commit after the fault brings."""
+    """`known`: label -> checkpoint, everything that may ever be read back; `after_commit`: the label of what a commit after
+    the fault brings. A state is a dict: name of a ref or tag -> labels of its history, newest first; None is no store."""
 
-    def __init__(self, tenon, scratch, after_commit):
+    def __init__(self, tenon, scratch, known, after_commit):
         self.tenon = tenon
-        self.scratch = pathlib.Path(scratch)
+        self.known = known
         self.after_commit = after_commit
+        self.scratch = pathlib.Path(scratch)
+        self.scratch.mkdir(parents=True)
         self.after_commit_file = self.scratch / "after_commit.pt"
-        if not self.after_commit_file.exists():
-            after_commit.write(self.after_commit_file)
+        known[after_commit].write(self.after_commit_file)
+        for label, checkpoint in known.items():
+            checkpoint.write_reference(self.scratch / "references" / label)
 
-    def check(self, store, allowed, with_repair=False):
-        """The store is in one of the `allowed` states, whole, clean, readable and writable. Returns that state."""
-        state = self.observe(store)
+    def check(self, store, allowed, turn=0):
+        """The store is in one of the `allowed` states, whole, clean, readable and writable. Returns the state it is left in.
+
+        Repair has its place before the next commit, after it, or none, by `turn`.
+        """
+        state = self.check_state(store, allowed)
+        if state is None:
+            self.tenon.must("init", store)  # what a cut-off init left behind is not in the way
+            state = self.check_state(store, [{}])
+        if turn % 3 == 1:
+            # It goes by the segments, and so may finish what the catalog did not yet know of.
+            self.tenon.must("repair", store=store)
+            state = self.check_state(store, [one for one in allowed if one is not None] or [{}], heads_lag=False)
+        self.tenon.must("import", self.after_commit_file, "--ref", "main", store=store)
+        state = {**state, "main": [self.after_commit, *state.get("main", [])]}
+        self.check_state(store, [state])
+        if turn % 3 == 2:
+            self.tenon.must("repair", store=store)
+            self.check_state(store, [state])
+        return state
+
+    def check_state(self, store, allowed, heads_lag=True):
+        """Observes, compares, verifies. A head may lag behind the catalog, but only by what was not acknowledged."""
+        state, heads = self.observe(store)
         if state not in allowed:
-            raise Violation(f"state {shape_of(state)}, allowed {[shape_of(one) for one in allowed]}")
+            raise Violation(f"state {state}, allowed {allowed}")
         if state is None:
             return None
-        self.verify(store)
-        self.check_heads(store, state, allowed)
-        if with_repair:
-            self.tenon.must("repair", store=store)
-            self.expect(store, state, "after repair")
-        self.check_next_commit(store, state)
+        for name, head in heads.items():
+            promised = [one[name][0] for one in allowed if one and name in one] if heads_lag else [state[name][0]]
+            if head not in promised:
+                raise Violation(f"the head of {name} is {head}, allowed {promised}")
+        self.tenon.must("verify", "--read-data", store=store)
         return state
 
     def observe(self, store):
-        """The state by the catalog; every snapshot in it is read back."""
-        listing = self.tenon.run("ref", "list", "--json", store=store)
-        if listing.returncode == NO_STORE:
-            return None
-        if listing.returncode != 0:
-            raise Violation(f"cannot list the refs: {describe(listing)}")
-        rows = [json.loads(line) for line in listing.stdout.splitlines()]
-        rows += self.tenon.rows("tag", "list", store=store)
-        read = {}
-        state = {}
-        for row in rows:
-            # By id: by its name a ref is opened from its head file, which may lag.
-            ids = [one["snapshot_id"] for one in self.tenon.rows("log", row["snapshot_id"], store=store)]
-            if ids[:1] != [row["snapshot_id"]]:
-                raise Violation(f"the log of {row['snapshot_id']} begins with {ids[:1]}")
-            for one in ids:
-                if one not in read:
-                    read[one] = self.export(store, one)
-            state[row["name"]] = [read[one] for one in ids]
-        return state
+        """The state by the catalog and, by the head files, the tip of each ref; every byte is compared."""
+        done = self.tenon.observe(store, self.scratch / "references")
+        if done.returncode == NO_STORE:
+            return None, {}
+        if done.returncode != 0:
+            raise Violation(f"cannot be read: {describe(done)}")
+        words = [line.split() for line in done.stdout.decode().splitlines()]
+        return {name: labels for kind, name, *labels in words if kind == "ref"}, \
+               {name: labels[0] for kind, name, *labels in words if kind == "head"}
 
-    def export(self, store, rev):
-        out = self.scratch / f"{uuid.uuid4().hex}.pt"
+    def check_export(self, path, label):
         try:
-            self.tenon.must("export", rev, out, store=store)
-            return Checkpoint.read(out)
-        except ValueError as error:
-            raise Violation(f"the export of {rev} is not what was saved: {error}") from None
-        finally:
-            out.unlink(missing_ok=True)
+            if Checkpoint.read(path) != self.known[label]:
+                raise Violation("the exported file holds something else")
+        except (ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise Violation(f"the exported file is not whole: {error}") from None
 
-    def verify(self, store):
-        self.tenon.must("verify", "--read-data", store=store)
-
-    def check_heads(self, store, state, allowed):
-        """A ref is opened by its head file, which may lag behind the catalog, but only by what was not acknowledged."""
-        for name in state:
-            promised = [one[name][0] for one in allowed if one and name in one]
-            if self.export(store, name) not in promised:
-                raise Violation(f"the head of {name} is none of the states allowed")
-
-    def expect(self, store, state, when):
-        observed = self.observe(store)
-        if observed != state:
-            raise Violation(f"{when}: state {shape_of(observed)}, not {shape_of(state)}")
-        self.verify(store)
-        for name, history in state.items():
-            if self.export(store, name) != history[0]:
-                raise Violation(f"{when}: the head of {name} lags")
-
-    def check_next_commit(self, store, state):
-        self.tenon.must("import", self.after_commit_file, "--ref", "main", store=store)
-        wanted = dict(state)
-        wanted["main"] = [self.after_commit, *state.get("main", [])]
-        self.expect(store, wanted, "after the next commit")
-
-
-def shape_of(state):
-    """A state in few words: the names and the length of their histories."""
-    if state is None:
-        return "no store"
-    return {name: len(history) for name, history in state.items()}
+    def check_bundle(self, path, label):
+        self.tenon.must("verify", "--read-data", store=path)
+        out = self.scratch / f"{uuid.uuid4().hex}.pt"
+        self.tenon.must("export", "main", out, store=path)
+        self.check_export(out, label)
+        out.unlink()

@@ -21,7 +21,7 @@ import threading
 import time
 
 from oracle import ERRORS_OF_FAULTS, Oracle, Tenon, Violation, describe
-from scenarios import AFTER, SECOND, all_scenarios
+from scenarios import KNOWN, all_scenarios
 
 MODES = ["kill", "torn", "short", "short+", "eintr", "enospc", "enospc+", "eio", "eio+", "failsync", "failsync+"]
 DEADLY = {"kill", "torn"}
@@ -53,9 +53,7 @@ class Sweep:
         self.number = 0
         self.violations = []
         self.injected = collections.Counter()
-        scratch = work / "scratch"
-        scratch.mkdir()
-        self.oracle = Oracle(tenon, scratch, AFTER)
+        self.oracle = Oracle(tenon, work / "scratch", KNOWN, "after")
 
     def prepare(self, scenario):
         template = self.work / "templates" / re.sub(r"\W+", "-", scenario.name)
@@ -114,10 +112,7 @@ class Sweep:
         allowed = [scenario.after] if is_acknowledged else [scenario.before, scenario.after]
         if case.second_point:
             allowed = self.kill_next_commit(case, folder, allowed)
-        state = self.oracle.check(store, allowed, with_repair=case.point % 4 == 0)
-        if state is None:
-            self.tenon.must("init", store)
-            self.oracle.check(store, [{}])
+        self.oracle.check(store, allowed, turn=case.point)
 
     def check_out(self, scenario, folder, is_acknowledged):
         out = folder / scenario.out
@@ -135,7 +130,7 @@ class Sweep:
         if log.exists() and "INJECTED" in log.read_text():
             with self.lock:
                 self.injected[case.scenario.name, case.mode] += 1
-        return allowed + [{**state, "next": [SECOND]} for state in allowed if state is not None]
+        return allowed + [{**state, "next": ["second"]} for state in allowed if state is not None]
 
 
 def faults_at(folder, mode, point, log):
@@ -267,7 +262,7 @@ def plan(sweep, scenarios, modes, limit):
 
 def main():
     arguments = parse_arguments()
-    tenon = Tenon(arguments.build / "tools" / "tenon", next((arguments.build / "tests" / "faults").glob("*shim.so")))
+    tenon = Tenon(arguments.build)
     scenarios = [one for one in all_scenarios() if arguments.only in one.name]
     work = work_folder(arguments.work)
     begin = time.monotonic()

@@ -229,7 +229,7 @@ TEST(PickleLimits, DepthNeedsNoCallStack) {
 
 const std::string specimen =
     "\x80\x02}q\x00(X\x01\0\0\0aq\x01]q\x02(K\x01M\x00\x01J\xff\xff\xff\xff\x8a\x09\0\0\0\0\0\0\0\0\x01G@\x04\0\0\0\0\0\0"
-    "\x88\x89Neh\x01h\x02\x86q\x03h\x03h\x03ccollections\nOrderedDict\n)R(h\x01h\x02u}h\x01h\x00sbK\x07Qh\x01u."s;
+    "\x88\x89Neh\x01h\x02\x86q\x03h\x03h\x03" "ccollections\nOrderedDict\n)R(h\x01h\x02u}h\x01h\x00sbK\x07Qh\x01u."s;
 
 TEST(PickleReader, SurvivesTruncationAtEveryByte) {
   EXPECT_NO_THROW(read(specimen));

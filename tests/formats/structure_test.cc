@@ -112,7 +112,7 @@ TEST(StructureRows, OfOneObjectBecomeOneNode) {
 }
 
 TEST(StructureRows, MustExist) {
-  for (const std::string pickle : {"K\2Q."s, "J\xff\xff\xff\xffQ."s, "U\1aQ."s, "ctenon.structure\ntensor\nK\0Q\x85R."s}) {
+  for (const std::string& pickle : {"K\2Q."s, "J\xff\xff\xff\xffQ."s, "U\1aQ."s, "ctenon.structure\ntensor\nK\0Q\x85R."s}) {
     const auto decode = [&] {
       const auto graph = decode_structure(std::as_bytes(std::span(pickle)), 2, [](std::uint32_t row) { return row; });
       structure_row(graph, graph.root);

@@ -1,6 +1,6 @@
 """The `tenon` command as people and scripts meet it: exit codes, streams, JSON, and bytes that are right.
 
-Runs the binary that TENON_BIN names, else build/tools/tenon. Needs pytest; what compares with torch needs that, too.
+Runs the binary that TENON_BINARY names, else build/tools/tenon. Needs pytest; what compares with torch needs that, too.
 """
 
 import json
@@ -8,7 +8,9 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TENON = os.environ.get("TENON_BIN", str(ROOT / "build/tools/tenon"))
+TENON = os.environ.get("TENON_BINARY", str(ROOT / "build/tools/tenon"))
 HEX_ID = re.compile(r"[0-9a-f]{32}\n")
 
 
@@ -60,9 +62,24 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def store(folder):
-    """A store, s.tenon, with two versions of a checkpoint; a.pt and b.pt beside it."""
+def lone_folder(folder):
+    """One where no store is to be found."""
+    above = [str(store) for parent in folder.path.parents for store in parent.glob("*.tenon")]
+    if above:
+        pytest.skip(f"{above[0]} stands above the folder of the test; choose another with --basetemp")
+    return folder
+
+
+@pytest.fixture
+def empty_store(folder):
     folder.run("init", "s.tenon")
+    return folder
+
+
+@pytest.fixture
+def store(empty_store):
+    """A store, s.tenon, with two versions of a checkpoint; a.pt and b.pt beside it."""
+    folder = empty_store
     folder.checkpoint("a.pt", "--step", "1")
     folder.checkpoint("b.pt", "--step", "2")
     folder.run("import", "a.pt", "--step", "1", "-m", "first", "--meta", "val_loss=2.5", "--meta", "host=gpu12")
@@ -70,19 +87,19 @@ def store(folder):
     return folder
 
 
-def test_import_makes_a_store_named_after_the_file(folder):
-    folder.checkpoint("model.pt")
-    done = folder.run("import", "model.pt")
+def test_import_makes_a_store_named_after_the_file(lone_folder):
+    lone_folder.checkpoint("model.pt")
+    done = lone_folder.run("import", "model.pt")
     assert HEX_ID.fullmatch(done.stdout.decode())
-    assert (folder.path / "model.tenon" / "TENON").exists()
+    assert (lone_folder.path / "model.tenon" / "TENON").exists()
     assert b"model.tenon" in done.stderr
 
 
-def test_a_file_that_cannot_be_read_leaves_no_store(folder):
-    (folder.path / "broken.pt").write_bytes(b"PK\3\4 but no zip")
-    folder.run("import", "broken.pt", code=1)
-    folder.run("import", "missing.pt", code=1)
-    assert os.listdir(folder.path) == ["broken.pt"]
+def test_a_file_that_cannot_be_read_leaves_no_store(lone_folder):
+    (lone_folder.path / "broken.pt").write_bytes(b"PK\3\4 but no zip")
+    lone_folder.run("import", "broken.pt", code=1)
+    lone_folder.run("import", "missing.pt", code=1)
+    assert os.listdir(lone_folder.path) == ["broken.pt"]
 
 
 def test_the_second_version_costs_what_changed(store):
@@ -175,7 +192,6 @@ def test_cat_of_slices_and_raw_bytes_agree(store):
     values = store.record("cat", "main:model/embed.weight", "--slice", "1:3,::8")
     assert values["shape"] == [2, 4]
     raw = store.run("cat", "main:model/embed.weight", "--slice", "1:3,::8", "--raw").stdout
-    import struct
     assert [x for row in values["values"] for x in row] == pytest.approx(struct.unpack("<8f", raw), rel=1e-6)
     transposed = store.record("cat", "main:probe/unembed", "--slice", "::8,1:3")["values"]
     assert [list(column) for column in zip(*transposed)] == values["values"]
@@ -262,12 +278,9 @@ def test_errors_are_one_object_on_standard_error_with_json(store, words, code):
     assert plain.stderr.startswith(b"tenon: ")
 
 
-def test_without_a_store_there_is_nothing_to_look_at(folder):
-    if any((parent / name).exists() for parent in folder.path.parents for name in (".tenon",)):
-        pytest.skip("a store stands above the temporary folder")
-    folder.environment["TENON_STORE"] = str(folder.path / "nosuch.tenon")
-    assert "hint:" in folder.err("ls", code=10)
-    assert list(folder.path.iterdir()) == []
+def test_without_a_store_there_is_nothing_to_look_at(lone_folder):
+    assert "hint:" in lone_folder.err("ls", code=10)
+    assert list(lone_folder.path.iterdir()) == []
 
 
 def test_a_reader_that_goes_away_is_no_failure(store):
@@ -311,13 +324,13 @@ def test_an_interrupt_leaves_the_old_state(store):
     store.run("import", "big.pt", "--ref", "after")
 
 
-def test_control_characters_in_names_do_not_reach_the_terminal(folder):
+def test_control_characters_in_names_do_not_reach_the_terminal(empty_store):
     torch = pytest.importorskip("torch")
-    torch.save({"evil\x1b[2J\n": torch.zeros(2)}, folder.path / "evil.pt")
-    folder.run("import", "evil.pt")
+    torch.save({"evil\x1b[2J\n": torch.zeros(2)}, empty_store.path / "evil.pt")
+    empty_store.run("import", "evil.pt")
     for words in (["ls"], ["tree"], ["show", "main:evil\x1b[2J\n"], ["show", "main", "--structure"], ["ls", "--names"]):
-        assert "\x1b" not in folder.out(*words), words
-    assert "\x1b" not in folder.err("show", "main:evil\x1b[2J", code=1)
+        assert "\x1b" not in empty_store.out(*words), words
+    assert "\x1b" not in empty_store.err("show", "main:evil\x1b[2J", code=1)
 
 
 def every_kind_of_tensor(torch):
@@ -331,7 +344,7 @@ def every_kind_of_tensor(torch):
                  torch.uint64, torch.bool)}
     pairs = torch.complex(floats.nan_to_num(posinf=1.0), -floats.nan_to_num(posinf=2.0))
     tensors |= {"complex64": pairs, "complex128": pairs.to(torch.complex128), "conj": pairs.conj(),
-                "neg": pairs.conj().imag, "transposed": floats.t(), "expanded": floats[0].expand(3, 3),
+                "neg": pairs.clone().conj().imag, "transposed": floats.t(), "expanded": floats[0].expand(3, 3),
                 "scalar": torch.tensor(3), "empty": torch.zeros(0, 4), "strided": torch.arange(24)[3:20:5]}
     return tensors
 
@@ -355,30 +368,30 @@ def close(a, b):
     return a == b and type(a) is type(b)
 
 
-def test_values_are_torchs_values_for_every_type(folder):
+def test_values_are_torchs_values_for_every_type(empty_store):
     torch = pytest.importorskip("torch")
     tensors = every_kind_of_tensor(torch)
-    torch.save(tensors, folder.path / "all.pt")
-    folder.run("import", "all.pt")
+    torch.save(tensors, empty_store.path / "all.pt")
+    empty_store.run("import", "all.pt")
     for name, tensor in tensors.items():
         wide = tensor.to(torch.float64) if tensor.is_floating_point() else tensor
-        record = folder.record("cat", f"main:{name}")
+        record = empty_store.record("cat", f"main:{name}")
         assert record["shape"] == list(tensor.shape)
         assert close(plain(wide.tolist()), record["values"]), (name, wide, record["values"])
-        raw = folder.run("cat", f"main:{name}", "--raw").stdout
+        raw = empty_store.run("cat", f"main:{name}", "--raw").stdout
         contiguous = tensor.resolve_conj().resolve_neg().contiguous()
         assert raw == bytes(contiguous.flatten().view(torch.uint8).tolist() if contiguous.numel() else []), name
 
 
-def test_statistics_are_torchs(folder):
+def test_statistics_are_torchs(empty_store):
     torch = pytest.importorskip("torch")
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values[3] = float("nan")
-    torch.save({"w": values}, folder.path / "w.pt")
-    folder.run("import", "w.pt")
+    torch.save({"w": values}, empty_store.path / "w.pt")
+    empty_store.run("import", "w.pt")
     kept = values[~values.isnan()]
     for target in ("main:w", "w.pt:w"):
-        shown = folder.record("show", target)
+        shown = empty_store.record("show", target)
         assert shown["nan_count"] == 1
         assert shown["mean"] == pytest.approx(kept.mean().item())
         assert shown["std"] == pytest.approx(kept.std(correction=0).item())
@@ -388,7 +401,6 @@ def test_statistics_are_torchs(folder):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_valid(folder, shell):
-    import shutil
     script = folder.out("completion", shell)
     assert "import" in script and "--message" in script or shell == "fish"
     if shutil.which(shell):

@@ -74,12 +74,15 @@ TEST_F(FindStore, WhatIsNamedGoesFirst) {
 }
 
 TEST_F(FindStore, DirectoriesGoBeforeBundlesWhichAreNeverWritten) {
-  make_file("best.tenon");
-  EXPECT_EQ(find_store(""), root_ / "best.tenon");
-  EXPECT_NE(find_writable_store(""), root_ / "best.tenon");
-  make_directory("run.tenon");
-  EXPECT_EQ(find_store(""), root_ / "run.tenon");
-  EXPECT_EQ(find_writable_store(""), root_ / "run.tenon");
+  make_directory("outer.tenon");
+  make_directory("inner");
+  make_file("inner/best.tenon");
+  fs::current_path(root_ / "inner");
+  EXPECT_EQ(find_store(""), root_ / "inner" / "best.tenon");
+  EXPECT_EQ(find_writable_store(""), root_ / "outer.tenon");
+  make_directory("inner/run.tenon");
+  EXPECT_EQ(find_store(""), root_ / "inner" / "run.tenon");
+  EXPECT_EQ(find_writable_store(""), root_ / "inner" / "run.tenon");
 }
 
 TEST_F(FindStore, SeveralInOneFolderAreNotChosenAmong) {
