@@ -10,7 +10,7 @@ void make(const std::vector<std::string>& arguments) {
   fresh_store(arguments[0], Durability::relaxed).commit(draft_of(memory.bytes(), count));
 }
 
-// Facts of one attach: everything that a worker does before it can use any of the tensors.
+// Figures of one attach: everything that a worker does before it can use any of the tensors.
 void resolve(const std::vector<std::string>& arguments) {
   std::vector<View> views;
   const double attach = time_seconds([&] {
@@ -22,7 +22,7 @@ void resolve(const std::vector<std::string>& arguments) {
   const double touch = time_seconds([&] {
     for (const View& view : views) sum += std::to_integer<std::uint64_t>(*view.data());
   });
-  print_facts({{"attach", attach},
+  print_figures({{"attach", attach},
                {"touch", touch},
                {"views", static_cast<double>(views.size())},
                {"sum", static_cast<double>(sum)}});
@@ -36,7 +36,7 @@ Command first_byte(Clock::time_point start) {
   return {"first", {"STORE", "NAME"}, [start](const std::vector<std::string>& arguments) {
             const View view = Store::open(arguments[0]).snapshot("main")[arguments[1]];
             const auto byte = std::to_integer<unsigned>(*view.data());
-            print_facts({{"first", seconds_since(start)}, {"byte", byte}});
+            print_figures({{"first", seconds_since(start)}, {"byte", byte}});
           }};
 }
 

@@ -54,18 +54,18 @@ void commit_new(const std::vector<std::string>& arguments) {
   const bool durable = arguments[3] == "durable";
   const Memory memory = Memory::filled(std::stoull(arguments[1]), 2);
   const Draft draft = draft_of(memory.bytes(), static_cast<std::uint32_t>(std::stoul(arguments[2])));
-  Facts facts;
+  Figures figures;
   const auto loops = [&] {
-    facts.emplace_back("loop", time_loop(directory / "loop.bin", memory.bytes(), false, durable));
-    facts.emplace_back("loop_preallocated", time_loop(directory / "loop.bin", memory.bytes(), true, durable));
+    figures.emplace_back("loop", time_loop(directory / "loop.bin", memory.bytes(), false, durable));
+    figures.emplace_back("loop_preallocated", time_loop(directory / "loop.bin", memory.bytes(), true, durable));
     std::filesystem::remove(directory / "loop.bin");
   };
   const bool loop_first = std::stoul(arguments[4]) % 2 == 0;
   if (loop_first) loops();
-  facts.emplace_back("commit", time_commit(directory / "new.tenon", draft, memory.bytes().size(), durable));
+  figures.emplace_back("commit", time_commit(directory / "new.tenon", draft, memory.bytes().size(), durable));
   std::filesystem::remove_all(directory / "new.tenon");
   if (!loop_first) loops();
-  print_facts(facts);
+  print_figures(figures);
 }
 
 // memcmp of the fresh buffers with the mapped bytes, as a commit must do it.
@@ -95,7 +95,7 @@ void commit_again(const std::vector<std::string>& arguments) {
     const double compare = time_memcmp(parent, draft);
     CommitResult result;
     const double commit = time_seconds([&] { result = store.commit(draft); });
-    print_facts({{"memcmp", compare}, {"commit", commit}, {"written", static_cast<double>(result.written_bytes)}});
+    print_figures({{"memcmp", compare}, {"commit", commit}, {"written", static_cast<double>(result.written_bytes)}});
   }
   std::filesystem::remove_all(path);
 }

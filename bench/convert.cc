@@ -14,7 +14,7 @@ void import_file(const std::vector<std::string>& arguments) {
     const ImportedFile file = ImportedFile::open(arguments[0]);
     result = store.commit(file.draft());
   });
-  print_facts({{"import", seconds}, {"written", static_cast<double>(result.written_bytes)}});
+  print_figures({{"import", seconds}, {"written", static_cast<double>(result.written_bytes)}});
 }
 
 // Not synced: what it costs to write the file into the page cache.
@@ -22,7 +22,7 @@ void export_file(const std::vector<std::string>& arguments) {
   const Snapshot snapshot = Store::open(arguments[0]).snapshot("main");
   std::filesystem::remove(arguments[1]);
   const double seconds = time_seconds([&] { export_torch(snapshot, arguments[1], {.sync = false}); });
-  print_facts({{"export", seconds}, {"bytes", static_cast<double>(std::filesystem::file_size(arguments[1]))}});
+  print_figures({{"export", seconds}, {"bytes", static_cast<double>(std::filesystem::file_size(arguments[1]))}});
 }
 
 }  // namespace

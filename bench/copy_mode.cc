@@ -49,7 +49,7 @@ void load(const std::vector<std::string>& arguments) {
     std::uint64_t plain_sum = 0;
     const double plain = time_memcpy(mapped, plain_sum);
     if (copied_sum != wanted || plain_sum != wanted) throw std::runtime_error("a copy differs from the mapping");
-    print_facts({{"copy_mode", copied}, {"memcpy", plain}});
+    print_figures({{"copy_mode", copied}, {"memcpy", plain}});
   }
 }
 

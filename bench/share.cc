@@ -31,7 +31,7 @@ void read_and_report(const std::vector<std::string>& arguments) {
   std::printf("ready\n");
   std::fflush(stdout);
   if (std::getchar() == EOF) throw std::runtime_error("nobody waits for the answer");
-  print_facts({{"pss", rollup_bytes("Pss")}, {"sum", static_cast<double>(sum >> 12)}});
+  print_figures({{"pss", rollup_bytes("Pss")}, {"sum", static_cast<double>(sum >> 12)}});
   std::fflush(stdout);
   while (std::getchar() != EOF) {
   }

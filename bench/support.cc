@@ -87,9 +87,9 @@ Store fresh_store(const std::filesystem::path& path, Durability durability) {
   return Store::init(path, {.durability = durability});
 }
 
-void print_facts(const Facts& facts) {
+void print_figures(const Figures& figures) {
   const char* separator = "{";
-  for (const auto& [name, value] : facts) {
+  for (const auto& [name, value] : figures) {
     std::printf("%s\"%s\": %.9g", separator, name.c_str(), value);
     separator = ", ";
   }

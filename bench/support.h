@@ -58,8 +58,8 @@ std::uint64_t sum_words(std::span<const std::byte> bytes);
 // Removes `path` if it is there and makes an empty store.
 Store fresh_store(const std::filesystem::path& path, Durability durability);
 
-using Facts = std::vector<std::pair<std::string, double>>;
-void print_facts(const Facts& facts);
+using Figures = std::vector<std::pair<std::string, double>>;
+void print_figures(const Figures& figures);
 
 // A program is a table of commands: name, usage of the arguments after it, and what it does with them.
 struct Command {

@@ -31,7 +31,7 @@ struct Listing {
   std::vector<LocalHeader> local_headers;  // of entries[i] at [i], until sorted
 };
 
-// The last end record that is consistent with the file; throws for the reason why none is.
+// What the last end record says; throws if it is not consistent with the file.
 Directory find_directory(const File& file);
 // Every entry, but for its data_offset.
 Listing read_directory(const File& file, const Directory& directory);

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,23 +22,20 @@ constexpr std::uint64_t min_central_bytes = central_bytes + 1;
 constexpr std::uint64_t min_entry_bytes = min_central_bytes + local_bytes + 1;
 constexpr std::uint64_t max_entries = 16 * 1024 * 1024;
 
-// The end of the file, and why the first candidate that was looked at is no end record.
+// The end of the file.
 struct Tail {
   std::string file;
   std::uint64_t file_bytes = 0;
   std::uint64_t offset = 0;  // of bytes[0] in the file
   std::vector<std::byte> bytes{};
-  std::optional<Error> refusal{};
 
-  std::nullopt_t refuse(ErrorKind kind, std::size_t position, std::string what, std::string got, std::string wanted) {
-    if (!refusal) {
-      refusal.emplace(kind, Facts{.what = std::move(what),
-                                  .file = file,
-                                  .offset = offset + position,
-                                  .got = std::move(got),
-                                  .wanted = std::move(wanted)});
-    }
-    return std::nullopt;
+  [[noreturn]] void refuse(ErrorKind kind, std::size_t position, std::string what, std::string got,
+                           std::string wanted) const {
+    throw Error(kind, {.what = std::move(what),
+                       .file = file,
+                       .offset = offset + position,
+                       .got = std::move(got),
+                       .wanted = std::move(wanted)});
   }
 };
 
@@ -63,21 +59,21 @@ bool agrees(std::uint32_t small, std::uint64_t large) noexcept { return small ==
 bool agrees(std::uint16_t small, std::uint64_t large) noexcept { return small == see_zip64_16 || small == large; }
 
 // Only the form that writers write: 56 bytes, directly before its locator.
-std::optional<EndRecord> zip64_record(Tail& tail, std::size_t locator, std::span<const std::byte> end) {
+EndRecord zip64_record(const Tail& tail, std::size_t locator, std::span<const std::byte> end) {
   const auto at = std::span(tail.bytes).subspan(locator);
   if (locator < end64_bytes || field<std::uint64_t>(at, 8) != tail.offset + locator - end64_bytes) {
-    return tail.refuse(ErrorKind::corrupt, locator, "zip64 locator points elsewhere than before itself",
-                       fmt::format("offset {}", field<std::uint64_t>(at, 8)),
-                       fmt::format("offset {}", tail.offset + locator - std::min(locator, end64_bytes)));
+    tail.refuse(ErrorKind::corrupt, locator, "zip64 locator points elsewhere than before itself",
+                fmt::format("offset {}", field<std::uint64_t>(at, 8)),
+                fmt::format("offset {}", tail.offset + locator - std::min(locator, end64_bytes)));
   }
   if (field<std::uint32_t>(at, 4) != 0 || field<std::uint32_t>(at, 16) > 1) {
-    return tail.refuse(ErrorKind::unsupported, locator, "archive of several disks",
-                       fmt::format("{} disks", field<std::uint32_t>(at, 16)), "1");
+    tail.refuse(ErrorKind::unsupported, locator, "archive of several disks",
+                fmt::format("{} disks", field<std::uint32_t>(at, 16)), "1");
   }
   const std::size_t position = locator - end64_bytes;
   const auto record = std::span(tail.bytes).subspan(position, end64_bytes);
   if (field<std::uint32_t>(record, 0) != end64_signature || field<std::uint64_t>(record, 4) != end64_bytes - 12) {
-    return tail.refuse(
+    tail.refuse(
         ErrorKind::corrupt, position, "zip64 end record is malformed",
         fmt::format("signature {:#x}, {} bytes", field<std::uint32_t>(record, 0), field<std::uint64_t>(record, 4)),
         fmt::format("signature {:#x}, {} bytes", end64_signature, end64_bytes - 12));
@@ -85,8 +81,8 @@ std::optional<EndRecord> zip64_record(Tail& tail, std::size_t locator, std::span
   const auto count = field<std::uint64_t>(record, 32);
   if (field<std::uint32_t>(record, 16) != 0 || field<std::uint32_t>(record, 20) != 0 ||
       field<std::uint64_t>(record, 24) != count) {
-    return tail.refuse(ErrorKind::unsupported, position, "archive of several disks",
-                       fmt::format("{} of {} entries here", field<std::uint64_t>(record, 24), count), "all");
+    tail.refuse(ErrorKind::unsupported, position, "archive of several disks",
+                fmt::format("{} of {} entries here", field<std::uint64_t>(record, 24), count), "all");
   }
   const EndRecord found{.position = position,
                         .directory_offset = field<std::uint64_t>(record, 48),
@@ -94,7 +90,7 @@ std::optional<EndRecord> zip64_record(Tail& tail, std::size_t locator, std::span
                         .entry_count = count};
   if (!agrees(field<std::uint16_t>(end, 10), count) || !agrees(field<std::uint32_t>(end, 12), found.directory_bytes) ||
       !agrees(field<std::uint32_t>(end, 16), found.directory_offset)) {
-    return tail.refuse(
+    tail.refuse(
         ErrorKind::corrupt, position, "the two end records disagree",
         fmt::format("{} entries, directory of {} bytes at {}", count, found.directory_bytes, found.directory_offset),
         fmt::format("{} entries, directory of {} bytes at {}", field<std::uint16_t>(end, 10),
@@ -103,12 +99,12 @@ std::optional<EndRecord> zip64_record(Tail& tail, std::size_t locator, std::span
   return found;
 }
 
-std::optional<EndRecord> end_record(Tail& tail, std::size_t position) {
+EndRecord end_record(const Tail& tail, std::size_t position) {
   const auto end = std::span(tail.bytes).subspan(position);
   const auto comment_bytes = field<std::uint16_t>(end, 20);
   if (comment_bytes > end.size() - end_bytes) {
-    return tail.refuse(ErrorKind::corrupt, position, "archive comment runs past the end of the file",
-                       fmt::format("{} bytes", comment_bytes), fmt::format("at most {}", end.size() - end_bytes));
+    tail.refuse(ErrorKind::corrupt, position, "archive comment runs past the end of the file",
+                fmt::format("{} bytes", comment_bytes), fmt::format("at most {}", end.size() - end_bytes));
   }
   const auto disk = field<std::uint16_t>(end, 4);
   const auto directory_disk = field<std::uint16_t>(end, 6);
@@ -117,9 +113,9 @@ std::optional<EndRecord> end_record(Tail& tail, std::size_t position) {
                            field<std::uint32_t>(std::span(tail.bytes), position - locator_bytes) == locator_signature;
   const auto is_first = [&](std::uint16_t number) { return number == 0 || (has_locator && number == see_zip64_16); };
   if (!is_first(disk) || !is_first(directory_disk) || field<std::uint16_t>(end, 8) != count) {
-    return tail.refuse(ErrorKind::unsupported, position, "archive of several disks",
-                       fmt::format("disk {}, {} of {} entries here", disk, field<std::uint16_t>(end, 8), count),
-                       "disk 0, all entries");
+    tail.refuse(ErrorKind::unsupported, position, "archive of several disks",
+                fmt::format("disk {}, {} of {} entries here", disk, field<std::uint16_t>(end, 8), count),
+                "disk 0, all entries");
   }
   if (has_locator) return zip64_record(tail, position - locator_bytes, end);
   return EndRecord{.position = position,
@@ -129,42 +125,45 @@ std::optional<EndRecord> end_record(Tail& tail, std::size_t position) {
 }
 
 // Nothing may lie between directory and end records: then bytes put before the archive cannot shift it.
-std::optional<Directory> directory_of(Tail& tail, const EndRecord& record) {
+Directory directory_of(const Tail& tail, const EndRecord& record) {
   const std::uint64_t end = tail.offset + record.position;
   if (record.directory_bytes > end || record.directory_offset != end - record.directory_bytes) {
-    return tail.refuse(ErrorKind::corrupt, record.position, "central directory does not end at the end record",
-                       fmt::format("{} bytes at {}", record.directory_bytes, record.directory_offset),
-                       fmt::format("an end at {}", end));
+    tail.refuse(ErrorKind::corrupt, record.position, "central directory does not end at the end record",
+                fmt::format("{} bytes at {}", record.directory_bytes, record.directory_offset),
+                fmt::format("an end at {}", end));
   }
   if (record.entry_count > record.directory_bytes / min_central_bytes ||
       record.entry_count > tail.file_bytes / min_entry_bytes) {
-    return tail.refuse(ErrorKind::corrupt, record.position, "more entries than the archive can hold",
-                       fmt::format("{} entries", record.entry_count),
-                       fmt::format("at most {}", std::min(record.directory_bytes / min_central_bytes,
-                                                          tail.file_bytes / min_entry_bytes)));
+    tail.refuse(ErrorKind::corrupt, record.position, "more entries than the archive can hold",
+                fmt::format("{} entries", record.entry_count),
+                fmt::format("at most {}",
+                            std::min(record.directory_bytes / min_central_bytes, tail.file_bytes / min_entry_bytes)));
   }
   if (record.entry_count > max_entries) {
-    return tail.refuse(ErrorKind::limit, record.position, "too many entries",
-                       fmt::format("{} entries", record.entry_count), fmt::format("at most {}", max_entries));
+    tail.refuse(ErrorKind::limit, record.position, "too many entries", fmt::format("{} entries", record.entry_count),
+                fmt::format("at most {}", max_entries));
   }
   return Directory{
       .offset = record.directory_offset, .nbytes = record.directory_bytes, .entry_count = record.entry_count};
 }
 
+// The last signature decides, with no second try, as for torch: an archive that ends in something like another one must
+// not be one thing to us and the other to somebody else.
+std::optional<std::size_t> find_end_record(const Tail& tail) {
+  const std::size_t size = tail.bytes.size();
+  if (size < end_bytes) return std::nullopt;
+  const std::size_t first = size - std::min<std::size_t>(size, search_bytes);
+  for (std::size_t position = size - end_bytes + 1; position-- > first;) {
+    if (field<std::uint32_t>(tail.bytes, position) == end_signature) return position;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Directory find_directory(const File& file) {
-  Tail tail = read_tail(file);
-  const std::size_t size = tail.bytes.size();
-  const std::size_t first = size - std::min<std::size_t>(size, search_bytes);
-  for (std::size_t next = size < end_bytes ? 0 : size - end_bytes + 1; next > first; --next) {
-    const std::size_t position = next - 1;
-    if (field<std::uint32_t>(std::span(tail.bytes), position) != end_signature) continue;
-    const auto record = end_record(tail, position);
-    if (!record) continue;
-    if (const auto directory = directory_of(tail, *record)) return *directory;
-  }
-  if (tail.refusal) throw *std::exchange(tail.refusal, std::nullopt);
+  const Tail tail = read_tail(file);
+  if (const auto position = find_end_record(tail)) return directory_of(tail, end_record(tail, *position));
   throw Error(ErrorKind::corrupt, {.what = "zip archive has no end record",
                                    .file = tail.file,
                                    .offset = tail.file_bytes,

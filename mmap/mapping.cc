@@ -83,9 +83,7 @@ Mapping Mapping::anonymous(std::uint64_t size_bytes, bool huge) {
 
 bool Mapping::populate_read(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
   assert(offset <= size_bytes_ && size_bytes <= size_bytes_ - offset);
-  if (size_bytes == 0) return true;
-  const std::uint64_t before = offset % page_bytes();  // data_ is page-aligned
-  return ::madvise(data_ + (offset - before), size_bytes + before, MADV_POPULATE_READ) == 0;
+  return tenon::populate_read(data_ + offset, size_bytes);
 }
 
 StitchedRange StitchedRange::map(std::span<const Piece> pieces, MapMode mode) {
@@ -116,6 +114,12 @@ StitchedRange& StitchedRange::operator=(StitchedRange&& other) noexcept {
 
 StitchedRange::~StitchedRange() {
   if (size_bytes_ != 0) ::munmap(data_, size_bytes_);
+}
+
+bool populate_read(const std::byte* data, std::uint64_t size_bytes) noexcept {
+  if (size_bytes == 0) return true;
+  const std::uint64_t before = reinterpret_cast<std::uintptr_t>(data) % page_bytes();
+  return ::madvise(const_cast<std::byte*>(data) - before, size_bytes + before, MADV_POPULATE_READ) == 0;
 }
 
 std::uint64_t page_bytes() noexcept {

@@ -60,7 +60,9 @@ class Commit {
     Mutation mutation(store_);
     const std::optional<SnapshotId> tip = check_ref(mutation);
     if (!is_alive(mutation, ingested.binding)) return std::nullopt;
-    return publish(mutation, writer, ingested, tip);
+    CommitResult result = publish(mutation, writer, ingested, tip);
+    store_.keep_parent(parent);
+    return result;
   }
 
   // The tip that the new snapshot is compared with. What cannot be opened cannot be compared with; that is verify's to

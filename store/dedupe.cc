@@ -5,6 +5,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "mmap/mapping.h"
 #include "store/parallel.h"
 #include "store/source.h"
 
@@ -15,12 +16,18 @@ namespace {
 using Kind = SlotOrigin::Kind;
 
 constexpr std::uint64_t compare_piece_bytes = 1 << 20;
+// Slots of one draft with one sketch that a further one is compared with: bounds the work on drafts made to have them
+// all alike.
+constexpr std::size_t alike_max = 16;
 
 bool equals_memory(const SlotDraft& slot, const std::byte* stored) {
   std::vector<std::byte> buffer;
+  bool is_worth_populating = false;  // once a first piece was equal, the rest is likely to be read, too
   for (std::uint64_t at = 0; at < slot.nbytes; at += compare_piece_bytes) {
     const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, slot.nbytes - at), buffer);
+    if (is_worth_populating) populate_read(stored + at, piece.size());
     if (std::memcmp(piece.data(), stored + at, piece.size()) != 0) return false;
+    is_worth_populating = true;
   }
   return true;
 }
@@ -122,7 +129,9 @@ class Finder {
   }
 
   bool find_in_draft(std::uint32_t slot, const std::vector<std::uint32_t>& alike) {
-    for (const std::uint32_t earlier : alike) {
+    const std::size_t tries = std::min(alike.size(), alike_max);
+    for (auto nearest = alike.rbegin(); nearest != alike.rbegin() + static_cast<std::ptrdiff_t>(tries); ++nearest) {
+      const std::uint32_t earlier = *nearest;
       if (!equals_source(in_.draft.slots[slot], in_.draft.slots[earlier])) continue;
       result_.slots[slot].kind = Kind::same_as_slot;
       result_.slots[slot].same_slot = earlier;

@@ -56,27 +56,32 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
                                                          const SnapshotId* wanted_id, Mode mode) {
   auto state = std::make_shared<SnapshotState>();
   state->mode_ = mode;
-  state->open_holder(std::move(file), wanted_segment, wanted_id);
+  state->open_holder(directory, std::move(file), wanted_segment, wanted_id);
   state->open_shared_sections(directory);
   state->check_placements(directory);
   switch (mode) {
     case Mode::shared:
-      state->map_shared();
+      state->map_shared(directory);
       break;
     case Mode::private_:
-      state->map_private();
+      state->map_private(directory);
       break;
     case Mode::copy:
-      state->copy_all();
+      state->copy_all(directory);
       break;
   }
   state->files_.clear();
   return state;
 }
 
-void SnapshotState::open_holder(File file, const format::SegmentReference* wanted_segment,
-                                const SnapshotId* wanted_id) {
-  auto holder = Segment::open(file, wanted_segment);
+void SnapshotState::open_holder(const SegmentDirectory& directory, File file,
+                                const format::SegmentReference* wanted_segment, const SnapshotId* wanted_id) {
+  std::shared_ptr<const Segment> holder;
+  if (directory.cache != nullptr && wanted_segment != nullptr) holder = directory.cache->find(*wanted_segment);
+  if (!holder) {
+    holder = Segment::open(file, wanted_segment);
+    if (directory.cache != nullptr) directory.cache->add(holder);
+  }
   const std::string name = holder->path().string();
   record_ = decode_record(holder->section(SectionKind::record), name, holder->section_offset(SectionKind::record));
   if (wanted_id != nullptr && record_.info.id != *wanted_id) {
@@ -100,17 +105,25 @@ void SnapshotState::open_holder(File file, const format::SegmentReference* wante
 }
 
 const Segment& SnapshotState::require_segment(const SegmentDirectory& directory, std::uint32_t index) {
+  if (segments_[index]) return *segments_[index];
+  if (directory.cache != nullptr) segments_[index] = directory.cache->find(binding_.segments()[index]);
   if (!segments_[index]) {
-    const format::SegmentReference& wanted = binding_.segments()[index];
-    auto file = File::try_open(directory.file_of(wanted.sequence));
-    if (!file) {
-      throw Error(ErrorKind::not_found, {.what = "a segment that the snapshot needs is gone",
-                                         .file = directory.file_of(wanted.sequence).string()});
-    }
-    segments_[index] = Segment::open(*file, &wanted);
-    files_[index] = std::move(*file);
+    segments_[index] = Segment::open(file_of(directory, index), &binding_.segments()[index]);
+    if (directory.cache != nullptr) directory.cache->add(segments_[index]);
   }
   return *segments_[index];
+}
+
+const File& SnapshotState::file_of(const SegmentDirectory& directory, std::uint32_t index) {
+  if (!files_[index].is_open()) {
+    const auto path = directory.file_of(binding_.segments()[index].sequence);
+    auto file = File::try_open(path);
+    if (!file) {
+      throw Error(ErrorKind::not_found, {.what = "a segment that the snapshot needs is gone", .file = path.string()});
+    }
+    files_[index] = std::move(*file);
+  }
+  return files_[index];
 }
 
 void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
@@ -162,20 +175,20 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
   }
 }
 
-void SnapshotState::map_stitched(std::uint32_t slot, MapMode mode) {
+void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode) {
   std::vector<StitchedRange::Piece> pieces;
   for (const Extent& extent : binding_.extents(slot))
-    pieces.push_back({&files_[extent.segment], extent.offset, extent.size});
+    pieces.push_back({&file_of(directory, extent.segment), extent.offset, extent.size});
   stitched_.push_back(StitchedRange::map(pieces, mode));
   slot_data_[slot] = stitched_.back().data();
 }
 
-void SnapshotState::map_shared() {
+void SnapshotState::map_shared(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     if (layout_.slot_bytes(slot) == 0) continue;
     if (binding_.is_stitched(slot)) {
-      map_stitched(slot, MapMode::read_only);
+      map_stitched(directory, slot, MapMode::read_only);
     } else {
       slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
     }
@@ -184,7 +197,7 @@ void SnapshotState::map_shared() {
 
 // One copy-on-write mapping per segment serves every first slot over its bytes; further slots over the same bytes must
 // not see the first one's writes, so they get pages of their own.
-void SnapshotState::map_private() {
+void SnapshotState::map_private(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
   std::vector<std::byte*> bases(segments_.size(), nullptr);
   std::unordered_set<std::uint64_t> taken;
@@ -194,7 +207,7 @@ void SnapshotState::map_private() {
     const std::uint64_t nbytes = layout_.slot_bytes(slot);
     if (nbytes == 0) continue;
     if (binding_.is_stitched(slot)) {
-      map_stitched(slot, MapMode::copy_on_write);
+      map_stitched(directory, slot, MapMode::copy_on_write);
       continue;
     }
     const std::uint32_t segment = binding_.segment(slot);
@@ -204,12 +217,12 @@ void SnapshotState::map_private() {
     if (is_first) {
       if (bases[segment] == nullptr) {
         private_mappings_.push_back(
-            Mapping::map(files_[segment], 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
+            Mapping::map(file_of(directory, segment), 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
         bases[segment] = private_mappings_.back().data();
       }
       slot_data_[slot] = bases[segment] + offset;
     } else if (nbytes >= duplicate_mapped_from && offset % page_bytes() == 0) {
-      private_mappings_.push_back(Mapping::map(files_[segment], offset, nbytes, MapMode::copy_on_write));
+      private_mappings_.push_back(Mapping::map(file_of(directory, segment), offset, nbytes, MapMode::copy_on_write));
       slot_data_[slot] = private_mappings_.back().data();
     } else {
       small_duplicates.push_back(slot);
@@ -227,7 +240,7 @@ void SnapshotState::map_private() {
   }
 }
 
-void SnapshotState::copy_all() {
+void SnapshotState::copy_all(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
   std::vector<std::uint64_t> offsets(layout_.slot_count());
   std::uint64_t total = 0;
@@ -244,7 +257,7 @@ void SnapshotState::copy_all() {
     slot_data_[slot] = base + offsets[slot];
     std::byte* out = slot_data_[slot];
     for (const Extent& extent : placement(slot)) {
-      add_copy_tasks(tasks, files_[extent.segment], extent.offset, out, extent.size);
+      add_copy_tasks(tasks, file_of(directory, extent.segment), extent.offset, out, extent.size);
       out += extent.size;
     }
   }

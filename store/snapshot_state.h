@@ -17,13 +17,15 @@
 #include "store/layout.h"
 #include "store/record.h"
 #include "store/segment.h"
+#include "store/segment_cache.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
 
 // Where the segments named by a binding are found: a directory, or nowhere for a bundle, which has them all in itself.
 struct SegmentDirectory {
-  std::filesystem::path path;  // absolute
+  std::filesystem::path path;     // absolute
+  SegmentCache* cache = nullptr;  // of segments mapped already; may be null
 
   std::filesystem::path file_of(std::uint64_t sequence) const { return path / segment_file_name(sequence); }
 };
@@ -60,21 +62,23 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
 
  private:
   struct OpenFile;  // a segment's descriptor while the snapshot is being opened
-  void open_holder(File file, const format::SegmentReference* wanted_segment, const SnapshotId* wanted_id);
+  void open_holder(const SegmentDirectory& directory, File file, const format::SegmentReference* wanted_segment,
+                   const SnapshotId* wanted_id);
+  const File& file_of(const SegmentDirectory& directory, std::uint32_t index);
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
   void open_shared_sections(const SegmentDirectory& directory);
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
-  void map_shared();
-  void map_private();
-  void copy_all();
-  void map_stitched(std::uint32_t slot, MapMode mode);
+  void map_shared(const SegmentDirectory& directory);
+  void map_private(const SegmentDirectory& directory);
+  void copy_all(const SegmentDirectory& directory);
+  void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode);
   std::vector<Digest> expected_leaves(std::uint32_t slot, const Placement& placement) const;
 
   Mode mode_ = Mode::shared;
   Record record_;
   std::vector<std::shared_ptr<const Segment>> segments_;
-  std::vector<File> files_;  // beside segments_, while opening
+  std::vector<File> files_;  // beside segments_, while opening; those of cached segments only once needed
   Binding binding_;
   Layout layout_;
   std::span<const Digest> keys_;

@@ -198,7 +198,14 @@ StoreState::Located StoreState::locate(std::string_view text) const {
 
 std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& located, Mode mode) const {
   const auto file = is_bundle() ? path() : paths_.segment_directory().file_of(located.holder.sequence);
-  return SnapshotState::open(paths_.segment_directory(), File::open(file), &located.holder, &located.id, mode);
+  SegmentDirectory directory = paths_.segment_directory();
+  if (mode == Mode::shared) directory.cache = &cache_;
+  return SnapshotState::open(directory, File::open(file), &located.holder, &located.id, mode);
+}
+
+void StoreState::keep_parent(std::shared_ptr<const SnapshotState> parent) noexcept {
+  const std::lock_guard lock(parent_mutex_);
+  parent_ = std::move(parent);
 }
 
 // A segment may be unlinked, or replaced by a sparse copy without the parts that only a forgotten snapshot needed,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -67,6 +68,9 @@ class StoreState {
   // Opens what `rev` names; tries again if its segments went away meanwhile because the ref moved on.
   std::shared_ptr<const SnapshotState> open_snapshot(std::string_view rev, Mode mode) const;
   std::shared_ptr<const SnapshotState> open_located(const Located& located, Mode mode) const;
+  // Keeps the last parent's segments mapped for the next commit's comparison; until then their disk space is not
+  // returned.
+  void keep_parent(std::shared_ptr<const SnapshotState> parent) noexcept;
   std::string catalog_name() const { return (paths_.catalog() / "data.mdb").string(); }
 
  private:
@@ -81,6 +85,9 @@ class StoreState {
   std::shared_ptr<const Segment> bundle_;
   std::unique_ptr<Catalog> catalog_;
   std::uint64_t fork_generation_ = 0;
+  mutable SegmentCache cache_;
+  std::mutex parent_mutex_;
+  std::shared_ptr<const SnapshotState> parent_;
 };
 
 // The ref update that a segment carries.

@@ -30,8 +30,16 @@ class Tenon:
 
     def run(self, *arguments, store=None, cwd=None, text=True, env=()):
         command = [self.binary, *(["--store", str(store)] if store else []), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=text, cwd=cwd, timeout=120,
-                              stdin=subprocess.DEVNULL, env=self.environment() | dict(env), check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=text,
+            cwd=cwd,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env=self.environment() | dict(env),
+            check=False,
+        )
 
     def ok(self, *arguments, **options):
         result = self.run(*arguments, **options)

@@ -55,7 +55,9 @@ class _Comparison:
         elif isinstance(wanted, (list, tuple)) and not isinstance(wanted, torch.Size):
             self._compare_sequences(got, wanted, place)
         elif isinstance(wanted, (set, frozenset)):
-            self._compare_sequences(*(sorted(x, key=lambda item: (type(item).__name__, repr(item))) for x in (got, wanted)), place)
+            self._compare_sequences(
+                *(sorted(x, key=lambda item: (type(item).__name__, repr(item))) for x in (got, wanted)), place
+            )
         elif isinstance(wanted, (float, complex)):
             _same(_bits(got), _bits(wanted), "value", place)
         elif type(wanted).__module__ == "numpy":

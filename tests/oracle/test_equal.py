@@ -29,7 +29,10 @@ PAIR = [BASE, BASE[1:]]
 DIFFERENT = {
     "value": (torch.tensor([1.0]), torch.tensor([2.0])),
     "negative zero": (torch.tensor([0.0]), torch.tensor([-0.0])),
-    "nan payload": (torch.tensor([0x7FC00001], dtype=torch.int32).view(torch.float32), torch.tensor([0x7FC00002], dtype=torch.int32).view(torch.float32)),
+    "nan payload": (
+        torch.tensor([0x7FC00001], dtype=torch.int32).view(torch.float32),
+        torch.tensor([0x7FC00002], dtype=torch.int32).view(torch.float32),
+    ),
     "value outside the view": (torch.tensor([1.0, 2.0])[:1], torch.tensor([1.0, 3.0])[:1]),
     "dtype": (torch.zeros(2, dtype=torch.int32), torch.zeros(2, dtype=torch.float32)),
     "shape": (torch.zeros(2, 3), torch.zeros(3, 2)),
@@ -56,7 +59,10 @@ DIFFERENT = {
     "length": ([1, 2], [1]),
     "set": ({1, 2}, {1, 3}),
     "numpy": (numpy.zeros(2), numpy.ones(2)),
-    "quantizer": (torch.quantize_per_tensor(BASE, 0.1, 0, torch.quint8), torch.quantize_per_tensor(BASE, 0.1, 1, torch.quint8)),
+    "quantizer": (
+        torch.quantize_per_tensor(BASE, 0.1, 0, torch.quint8),
+        torch.quantize_per_tensor(BASE, 0.1, 1, torch.quint8),
+    ),
     "sparse": (torch.eye(2).to_sparse(), torch.ones(2, 2).to_sparse()),
 }
 

@@ -13,7 +13,18 @@ import torch
 
 from conftest import fixture_parameters, fixtures_folder
 from equal import assert_equal
-from objects import ALL_DTYPES, ODD_KEYS, ODD_STRINGS, INTEGERS, FLOATS, PLAIN_DTYPES, UNTYPED_DTYPES, ObjectMaker, quantized_tensors, random_tensor
+from objects import (
+    ALL_DTYPES,
+    FLOATS,
+    INTEGERS,
+    ODD_KEYS,
+    ODD_STRINGS,
+    PLAIN_DTYPES,
+    UNTYPED_DTYPES,
+    ObjectMaker,
+    quantized_tensors,
+    random_tensor,
+)
 
 SEEDS = range(200)
 BITS = torch.Generator().manual_seed(0)
@@ -25,9 +36,18 @@ BITS = torch.Generator().manual_seed(0)
 def views():
     base = torch.arange(24.0).reshape(4, 6)
     return {
-        "base": base, "offset": base[2:], "strided": base[::2, ::3], "transposed": base.t(), "element": base[1, 2],
-        "empty": base[4:], "expanded": base[0].expand(5, 6), "flat": base.view(-1), "overlapping": base.as_strided((3, 4), (1, 2), 5),
-        "permuted": base.view(2, 2, 6).permute(2, 0, 1), "newaxis": base[None, :, None], "channels_last": torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last),
+        "base": base,
+        "offset": base[2:],
+        "strided": base[::2, ::3],
+        "transposed": base.t(),
+        "element": base[1, 2],
+        "empty": base[4:],
+        "expanded": base[0].expand(5, 6),
+        "flat": base.view(-1),
+        "overlapping": base.as_strided((3, 4), (1, 2), 5),
+        "permuted": base.view(2, 2, 6).permute(2, 0, 1),
+        "newaxis": base[None, :, None],
+        "channels_last": torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last),
     }
 
 
@@ -65,7 +85,12 @@ def optimizer_after_steps(make):
     for _ in range(3):
         optimizer.step(closure)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10) if "lr" in optimizer.defaults else None
-    return {"model": model.state_dict(), "optim": optimizer.state_dict(), "schedule": scheduler and scheduler.state_dict(), "step": 3}
+    return {
+        "model": model.state_dict(),
+        "optim": optimizer.state_dict(),
+        "schedule": scheduler and scheduler.state_dict(),
+        "step": 3,
+    }
 
 
 def everything_twice():
@@ -101,7 +126,14 @@ def complex_bits():
 def sparse():
     dense = torch.eye(4)
     coo = torch.sparse_coo_tensor([[0, 1, 1], [2, 0, 0]], [1.0, 2.0, 3.0], (3, 4))
-    return [coo, coo.coalesce(), dense.to_sparse_csr(), dense.to_sparse_csc(), dense.to_sparse_bsr((2, 2)), dense.to_sparse_bsc((2, 2))]
+    return [
+        coo,
+        coo.coalesce(),
+        dense.to_sparse_csr(),
+        dense.to_sparse_csc(),
+        dense.to_sparse_bsr((2, 2)),
+        dense.to_sparse_bsc((2, 2)),
+    ]
 
 
 @dataclasses.dataclass
@@ -113,7 +145,9 @@ class Settings:
 NAMED = {
     "all dtypes": lambda: {str(d): random_tensor(d, 24, BITS).reshape(4, 6) for d in PLAIN_DTYPES},
     "all dtypes, viewed": lambda: [random_tensor(d, 24, BITS).reshape(4, 6)[1::2].t() for d in PLAIN_DTYPES],
-    "all dtypes, empty and 0-d": lambda: [random_tensor(d, n, BITS).reshape(shape) for d in PLAIN_DTYPES for n, shape in ((0, (0, 3)), (1, ()))],
+    "all dtypes, empty and 0-d": lambda: [
+        random_tensor(d, n, BITS).reshape(shape) for d in PLAIN_DTYPES for n, shape in ((0, (0, 3)), (1, ()))
+    ],
     "views": views,
     "views without their base": views_without_their_base,
     "tied": tied,
@@ -136,15 +170,57 @@ NAMED = {
     "empty dict": dict,
     "empty list": list,
     "odd keys": lambda: {key: torch.full((1,), float(i)) for i, key in enumerate(ODD_KEYS)},
-    "alike names": lambda: {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}, "a/b": torch.zeros(2), 0: torch.zeros(3), "0": torch.zeros(4), '"0"': torch.zeros(5), None: torch.zeros(6), "None": torch.zeros(7)},
-    "scalars": lambda: [ODD_STRINGS, INTEGERS, FLOATS, [True, False, None], [b"x", bytes(range(256)), bytearray(b"x")], [1 + 2j, complex("nan")]],
-    "torch values": lambda: [torch.Size([]), torch.Size([2, 3]), *ALL_DTYPES, torch.device("cpu"), torch.device("cuda:3"), torch.device("meta")],
-    "collections": lambda: [collections.OrderedDict(b=1, a=torch.rand(1)), collections.Counter("abc"), {1, 2}, ((), [], {}, ((),))],
-    "opaque": lambda: [b"", collections.defaultdict(list, a=[torch.rand(2)]), frozenset({1}), slice(1, 2), types.SimpleNamespace(a=torch.rand(2)), torch.strided, torch.Generator().get_state()],
+    "alike names": lambda: {
+        "a.b": torch.zeros(1),
+        "a": {"b": torch.ones(1)},
+        "a/b": torch.zeros(2),
+        0: torch.zeros(3),
+        "0": torch.zeros(4),
+        '"0"': torch.zeros(5),
+        None: torch.zeros(6),
+        "None": torch.zeros(7),
+    },
+    "scalars": lambda: [
+        ODD_STRINGS,
+        INTEGERS,
+        FLOATS,
+        [True, False, None],
+        [b"x", bytes(range(256)), bytearray(b"x")],
+        [1 + 2j, complex("nan")],
+    ],
+    "torch values": lambda: [
+        torch.Size([]),
+        torch.Size([2, 3]),
+        *ALL_DTYPES,
+        torch.device("cpu"),
+        torch.device("cuda:3"),
+        torch.device("meta"),
+    ],
+    "collections": lambda: [
+        collections.OrderedDict(b=1, a=torch.rand(1)),
+        collections.Counter("abc"),
+        {1, 2},
+        ((), [], {}, ((),)),
+    ],
+    "opaque": lambda: [
+        b"",
+        collections.defaultdict(list, a=[torch.rand(2)]),
+        frozenset({1}),
+        slice(1, 2),
+        types.SimpleNamespace(a=torch.rand(2)),
+        torch.strided,
+        torch.Generator().get_state(),
+    ],
     "own class": lambda: {"settings": Settings(3, torch.rand(3)), "weight": torch.rand(2)},
-    "numpy": lambda: {"array": torch.rand(2, 3).numpy(), "scalar": torch.rand(1, dtype=torch.float64).numpy()[0], "tensor": torch.rand(2)},
+    "numpy": lambda: {
+        "array": torch.rand(2, 3).numpy(),
+        "scalar": torch.rand(1, dtype=torch.float64).numpy()[0],
+        "tensor": torch.rand(2),
+    },
     "state dict": lambda: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).state_dict(),
-    "transformer": lambda: torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 6).state_dict(),
+    "transformer": lambda: torch.nn.TransformerEncoder(
+        torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 6
+    ).state_dict(),
     "whole module": lambda: torch.nn.Linear(3, 2),
     "SGD": lambda: optimizer_after_steps(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
     "Adam": lambda: optimizer_after_steps(lambda p: torch.optim.Adam(p, amsgrad=True)),
@@ -235,7 +311,9 @@ def test_random_object_comes_back(seeded, seed):
     seeded.check(seed)
 
 
-@pytest.mark.parametrize("file", fixture_parameters(lambda row: row["kind"] == "torch.save-zip" and row["expect"] == "import"))
+@pytest.mark.parametrize(
+    "file", fixture_parameters(lambda row: row["kind"] == "torch.save-zip" and row["expect"] == "import")
+)
 def test_file_from_the_wild_comes_back(tenon, store, tmp_path, file):
     path = fixtures_folder() / file
     tenon.import_files(store, [path])

@@ -1,0 +1,395 @@
+"""The hostile files themselves, by what is wrong with them.
+
+REFUSED     name: (bytes of the file, whether the refusal can give an offset)
+CONTAINED   name: bytes of a file that may be refused or held as data, if that costs little
+code(mark)  name: a pickle that would run something, were it run
+"""
+
+import itertools
+import struct
+import zipfile
+
+from hostile import (
+    NO_HOOKS,
+    RECORD,
+    START,
+    Patch,
+    archive,
+    call,
+    extents,
+    integer,
+    name,
+    program,
+    sequence,
+    storage,
+    string,
+    tensor,
+)
+
+
+def pickled(*body):
+    return archive(program(*body))
+
+
+# ---- what must be refused; the offset of the flaw is known to who reads the bytes of a zip or a pickle
+
+FILES = {
+    "empty": b"",
+    "one byte": b"P",
+    "four bytes": b"PK\3\4",
+    "magic and zeros": b"PK\3\4" + bytes(1000),
+    "zeros": bytes(5000),
+    "text": b"this is no checkpoint\n" * 50,
+    "elf": b"\x7fELF" + bytes(100),
+    "wrong magic": b"QK" + archive()[2:],
+    "preview format": b"PYTORCH1" + bytes(100),
+    "end record alone": b"PK\5\6" + bytes(18),
+    "end records": b"PK\3\4" + b"PK\5\6" * 20000,
+    "bytes before": b"#!/bin/sh\n" + archive(),
+    "two archives": archive() + archive(),
+    "html": b"<!DOCTYPE html><html>not found</html>",
+    "git-lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123\n",
+}
+
+ARCHIVES = {
+    "no data.pkl": archive(without=("data.pkl",)),
+    "no version": archive(without=("version",)),
+    "no storage": archive(records={}),
+    "no top directory": archive(top=""),
+    "record under another top": Patch().rename("m/data/0", "n/data/0").data,
+    "version 0": archive(version=b"0\n"),
+    "version 11": archive(version=b"11\n"),
+    "version of letters": archive(version=b"three"),
+    "version -1": archive(version=b"-1"),
+    "version of 400 digits": archive(version=b"1" * 400),
+    "version empty": archive(version=b""),
+    "byte order middle": archive(records={"data/0": RECORD, "byteorder": b"middle"}),
+    "pickle is empty": archive(b""),
+    "record too short": archive(records={"data/0": RECORD[:12]}),
+    "record too long": archive(records={"data/0": RECORD * 2}),
+    "record empty": archive(records={"data/0": b""}),
+}
+
+ZIPS = {
+    "crc of record": Patch().payload("m/data/0", b"\xff").data,
+    "crc of pickle": Patch().payload("m/data.pkl", b"\x81").data,
+    "crc fields disagree": Patch().local("m/data/0", crc=1).data,
+    "names disagree": Patch().rename("m/data/0", "m/data/1", 1).data,
+    "name climbs": Patch().rename("m/data/0", "m/../../").data,
+    "name absolute": Patch().rename("m/data/0", "/m/ata/0").data,
+    "name has NUL": Patch().rename("m/data/0", "m/da\0a/0").data,
+    "name has backslash": Patch().rename("m/data/0", "m\\data\\0").data,
+    "name twice": Patch(archive(records={"data/0": RECORD, "data/1": RECORD})).rename("m/data/1", "m/data/0").data,
+    "encrypted": Patch().both("m/data/0", flags=1).data,
+    "strong encryption": Patch().both("m/data/0", flags=0x40).data,
+    "flags disagree": Patch().local("m/data/0", flags=0x800).data,
+    "methods disagree": Patch().local("m/data/0", method=8).data,
+    "method deflate64": Patch().both("m/data/0", method=9).data,
+    "method zstd": Patch().both("m/data/0", method=93).data,
+    "stored bytes called deflated": Patch().both("m/data/0", method=8).data,
+    "sizes disagree": Patch().local("m/data/0", size=15).data,
+    "two sizes of a stored entry": Patch().both("m/data/0", size=15).data,
+    "size 4 GiB": Patch().both("m/data/0", size=0xFFFFFFFE, compressed=0xFFFFFFFE).data,
+    "size says zip64": Patch().both("m/data/0", size=0xFFFFFFFF, compressed=0xFFFFFFFF).data,
+    "bomb by claim": Patch(archive(method=zipfile.ZIP_DEFLATED)).both("m/data.pkl", size=0xFFFFFFF0).data,
+    "entries overlap": Patch().central("m/data/0", offset=0).data,
+    "offset past the end": Patch().central("m/data/0", offset=0x7FFFFFFF).data,
+    "extra past the end": Patch().central("m/data/0", extra_length=0xFFFF).data,
+    "name past the end": Patch().central("m/version", name_length=0xFFFF).data,
+    "local extra past the end": Patch().local("m/version", extra_length=0xFFFF).data,
+    "comment past the end": Patch().end(comment_length=1).data,
+    "on disk 1": Patch().central("m/data/0", disk=1).data,
+    "of two disks": Patch().end(disk=1).data,
+    "half the entries": Patch().end(entries_here=2).data,
+    "one entry more": Patch().end(entries=5, entries_here=5).data,
+    "one entry less": Patch().end(entries=3, entries_here=3).data,
+    "65535 entries": Patch().end(entries=0xFFFF, entries_here=0xFFFF).data,
+    "directory moved": Patch().end(directory_offset=7).data,
+    "directory longer": Patch().end(directory_size=0x7FFFFFFF).data,
+    "directory empty": Patch().end(directory_size=0, entries=0, entries_here=0).data,
+    "comment of an entry": Patch().central("m/data/0", comment_length=4).data,
+}
+
+PICKLES = {
+    "no stop": START + b"N",
+    "stop alone": START + b".",
+    "protocol 6": b"\x80\x06N.",
+    "protocol cut": b"\x80",
+    "two pickles": START + b"N." + START + b"N.",
+    "bytes after": START + b"N.rest",
+    "pop": START + b"0.",
+    "pop mark": START + b"1.",
+    "dup": START + b"2.",
+    "mark left over": START + b"(.",
+    "tuple without mark": START + b"t.",
+    "tuple1 of nothing": START + b"\x85.",
+    "tuple3 of two": START + b"NN\x87.",
+    "list without mark": START + b"l.",
+    "dict without mark": START + b"d.",
+    "dict of three": START + b"(NNNd.",
+    "append alone": START + b"Na.",
+    "append to None": START + b"NNa.",
+    "append to dict": START + b"}Na.",
+    "append to tuple": START + b")Na.",
+    "appends without mark": START + b"]e.",
+    "appends to None": START + b"N(Ne.",
+    "setitem alone": START + b"NNs.",
+    "setitem on None": START + b"NNNs.",
+    "setitem on list": START + b"]NNs.",
+    "setitem on tuple": START + b")NNs.",
+    "setitem on string": START + string("x") + b"NNs.",
+    "setitems on list": START + b"](NNu.",
+    "setitems odd": START + b"}(NNNu.",
+    "setitems without mark": START + b"}NNu.",
+    "additems on list": START + b"](N\x90.",
+    "additems on dict": START + b"}(N\x90.",
+    "reduce alone": START + b"R.",
+    "reduce with list": START + name("a", "b") + b"]R.",
+    "newobj alone": START + b"\x81.",
+    "build alone": START + b"Nb.",
+    "build None": START + b"NNb.",
+    "get unknown": START + b"h\x05.",
+    "long get unknown": START + b"j\xff\xff\xff\xff.",
+    "text get unknown": START + b"g7\n.",
+    "text get of letters": START + b"gx\n.",
+    "put of nothing": START + b"q\x00.",
+    "memoize nothing": START + b"\x94.",
+    "global cut": START + b"cos\nsystem",
+    "stack global of ints": START + b"K\x01K\x02\x93.",
+    "stack global dotted": b"\x80\x04" + b"\x8c\x02os\x8c\x0bpath.system\x93.",
+    "extension 1": START + b"\x82\x01.",
+    "extension 2": START + b"\x83\x01\x00.",
+    "extension 4": START + b"\x84\x01\x00\x00\x00.",
+    "persistent of nothing": START + b"Q.",
+    "int of letters": START + b"Iabc\n.",
+    "float of letters": START + b"Fabc\n.",
+    "long of letters": START + b"Labc\n.",
+    "string unquoted": START + b"Sabc\n.",
+    "string half quoted": START + b"S'abc\n.",
+    "unicode cut": START + b"Vabc",
+    "float cut": START + b"G\x00\x00.",
+    "int cut": START + b"J\x00.",
+    "invalid utf-8": START + string(b"\xff\xfe\xfd") + b".",
+    "million marks": START + b"(" * 1_000_000 + b".",
+    "buffer": START + b"\x97.",
+    "read-only buffer": START + b"\x98.",
+}
+# One opcode that no pickle has, at several places.
+PICKLES |= {
+    f"opcode {code:#x}": START + b"N0" + bytes([code]) + b"N."
+    for code in (0x00, 0x01, 0x7F, 0x99, 0xA0, 0xC0, 0xFE, 0xFF)
+}
+# Lengths that lie.
+PICKLES |= {
+    f"{what} of {length:#x}": START + opcode + struct.pack(form, length) + b"abc."
+    for (what, opcode, form), length in itertools.product(
+        [
+            ("unicode", b"X", "<I"),
+            ("string", b"T", "<I"),
+            ("bytes", b"B", "<I"),
+            ("long", b"\x8b", "<I"),
+            ("unicode8", b"\x8d", "<Q"),
+            ("bytes8", b"\x8e", "<Q"),
+            ("bytearray8", b"\x96", "<Q"),
+            ("frame", b"\x95", "<Q"),
+        ],
+        [5, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1],
+    )
+    if length < 2 ** (8 * struct.calcsize(form))
+}
+
+TENSORS = {
+    "persistent text": b"Pstorage\n",
+    "persistent None": b"NQ",
+    "numel beyond the record": tensor(storage(numel=integer(5))),
+    "numel 2^40": tensor(storage(numel=integer(2**40))),
+    "numel wraps to 4 bytes": tensor(storage(numel=integer(0x4000000000000001))),
+    "numel 2^62": tensor(storage(numel=integer(2**62))),
+    "numel 2^63-1": tensor(storage(numel=integer(2**63 - 1))),
+    "numel 2^64": tensor(storage(numel=integer(2**64))),
+    "numel -1": tensor(storage(numel=integer(-1))),
+    "numel 0": tensor(storage(numel=integer(0))),
+    "numel float": tensor(storage(numel=b"G" + struct.pack(">d", 4.0))),
+    "numel string": tensor(storage(numel=string("4"))),
+    "numel None": tensor(storage(numel=b"N")),
+    "numel True": tensor(storage(numel=b"\x88")),
+    "key missing": tensor(storage(key=string("1"))),
+    "key climbs": tensor(storage(key=string("../data/0"))),
+    "key empty": tensor(storage(key=string(""))),
+    "key int": tensor(storage(key=integer(0))),
+    "key None": tensor(storage(key=b"N")),
+    "class unknown": tensor(storage(cls=name("torch", "HugeStorage"))),
+    "class string": tensor(storage(cls=string("FloatStorage"))),
+    "class os.system": tensor(storage(cls=name("os", "system"))),
+    "location int": tensor(storage(location=integer(3))),
+    "tag unknown": tensor(storage(tag=string("module"))),
+    "pid of three": tensor(sequence(string("storage"), name("torch", "FloatStorage"), string("0")) + b"Q"),
+    "pid list": tensor(b"]Q"),
+    "pid string": tensor(string("0") + b"Q"),
+    "one past the end": tensor(shape=(5,)),
+    "offset one past": tensor(offset=1),
+    "offset 2^40": tensor(offset=2**40),
+    "offset 2^63-1": tensor(offset=2**63 - 1),
+    "offset 2^64": tensor(offset=2**64),
+    "offset -1": tensor(offset=-1),
+    "shape 2^32 squared": tensor(shape=(2**32, 2**32), stride=(0, 0)),
+    "shape 2^62 by 4": tensor(shape=(2**62, 4), stride=(0, 0)),
+    "shape 2^64": tensor(shape=(2**64,)),
+    "shape -1": tensor(shape=(-1,)),
+    "shape -4 -1": tensor(shape=(-4, -1), stride=(1, 1)),
+    "stride -1": tensor(shape=(4,), stride=(-1,), offset=3),
+    "stride 2": tensor(stride=(2,)),
+    "stride 2^62": tensor(shape=(2, 2), stride=(2**62, 1)),
+    "stride wraps": tensor(shape=(5,), stride=(2**62,)),
+    "stride 2^64": tensor(stride=(2**64,)),
+    "stride too short": tensor(shape=(2, 2), stride=(1,)),
+    "stride too long": tensor(stride=(1, 1)),
+    "shape of strings": call(
+        name("torch._utils", "_rebuild_tensor_v2"),
+        storage(),
+        integer(0),
+        sequence(string("4")),
+        extents((1,)),
+        b"\x89",
+        NO_HOOKS,
+    ),
+    "shape None": call(
+        name("torch._utils", "_rebuild_tensor_v2"), storage(), integer(0), b"N", extents((1,)), b"\x89", NO_HOOKS
+    ),
+    "requires_grad None": tensor(requires_grad=b"N"),
+    "100 dimensions": tensor(shape=(1,) * 100, stride=(1,) * 100),
+    "10,000 dimensions": tensor(shape=(1,) * 10_000, stride=(1,) * 10_000),
+    "meta of 2^62 squared": call(
+        name("torch._utils", "_rebuild_meta_tensor_no_storage"),
+        name("torch", "float32"),
+        extents((2**62, 2**62)),
+        extents((1, 1)),
+        b"\x89",
+    ),
+}
+
+
+def truncations():
+    """Cut short at many places: everything near the ends, and points between."""
+    whole = archive(records={"data/0": RECORD} | {f"extra/{i}": bytes(100) for i in range(5)})
+    cuts = {*range(1, 8), *range(len(whole) - 30, len(whole)), *range(8, len(whole), len(whole) // 40)}
+    return {f"cut at {cut}": whole[:cut] for cut in sorted(cuts)}
+
+
+REFUSED = (
+    {f"file: {what}": (data, False) for what, data in FILES.items()}
+    | {f"archive: {what}": (data, False) for what, data in ARCHIVES.items()}
+    | {f"zip: {what}": (data, True) for what, data in ZIPS.items()}
+    | {f"pickle: {what}": (archive(data), True) for what, data in PICKLES.items()}
+    | {f"tensor: {what}": (pickled(body), False) for what, body in TENSORS.items()}
+    | {what: (data, False) for what, data in truncations().items()}
+)
+
+# ---- what may be held as data, if that costs little
+
+
+def laughs(level, levels=60):
+    """Each level holds the one before it twice: few nodes, 2^60 paths."""
+    body = b"".join(level(i) for i in range(levels))
+    return tensor() + b"q\x00" + body
+
+
+CONTAINED = {
+    "two left over": pickled(b"NN"),
+    "call of None": pickled(b"N)R"),
+    "instance of None": pickled(b"N)\x81"),
+    "million empty lists": pickled(b"](", b"]" * 1_000_000, b"e"),
+    "ten million empty lists": pickled(b"](", b"]" * 10_000_000, b"e"),
+    "million empty dicts": pickled(b"](", b"}" * 1_000_000, b"e"),
+    "million small integers": pickled(b"](", b"K\x01" * 1_000_000, b"e"),
+    "million globals": pickled(b"](", b"ca\nb\n" * 1_000_000, b"e"),
+    "million calls": pickled(b"ca\nb\nq\x00](", b"h\x00)R" * 1_000_000, b"e"),
+    "memo index 2^32-1": pickled(b"Nr\xff\xff\xff\xff"),
+    "memo indexes far apart": pickled(b"N" + b"".join(b"r" + struct.pack("<I", i * 40_000_000) for i in range(100))),
+    "million nested tuples": pickled(tensor(), b"\x85" * 1_000_000),
+    "million nested lists": pickled(b"]" * 1_000_000, b"a" * 999_999),
+    "hundred thousand nested dicts": pickled((b"}" + integer(1)) * 100_000, b"N" + b"s" * 100_000),
+    "laughing tuples": pickled(laughs(lambda i: b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]))),
+    "laughing lists": pickled(laughs(lambda i: b"0](h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]))),
+    "laughing dicts": pickled(
+        laughs(lambda i: b"0}(K\x01h" + bytes([i]) + b"K\x02h" + bytes([i]) + b"uq" + bytes([i + 1]))
+    ),
+    "list in itself": pickled(b"]q\x00h\x00a"),
+    "dict in itself": pickled(b"}q\x00K\x01h\x00s"),
+    "list as its own key": pickled(b"}]q\x00Ns"),
+    "unhashable key": pickled(b"}}Ns"),
+    "one key twice": pickled(b"}(K\x01NK\x01Nu"),
+    "million Nones": pickled(b"](", b"N" * 1_000_000, b"e"),
+    "integer of a million bits": pickled(b"\x8b" + struct.pack("<I", 125_000) + b"\x7f" * 125_000),
+    "expanded to 2^40 elements": pickled(tensor(shape=(2**20, 2**20), stride=(0, 0))),
+    "expanded to 2^62 elements": pickled(tensor(shape=(2**31, 2**31), stride=(0, 0))),
+    "overlapping to 2^40": pickled(tensor(shape=(2, 2**39), stride=(1, 0))),
+    "no elements of 2^62 rows": pickled(tensor(shape=(2**62, 0), stride=(1, 1))),
+    "no elements, stride 2^62": pickled(tensor(shape=(0, 2, 2), stride=(2**62, 2**62, 1))),
+    "10,000 tensors on one storage": pickled(b"(", tensor() * 10_000, b"t"),
+    "10,000 names of one tensor": pickled(tensor(), b"q\x00(", b"h\x00" * 10_000, b"t"),
+    "long key": pickled(b"}", string("k" * 1_000_000), tensor(), b"s"),
+    "key of controls": pickled(b"}", string("\x1b[2J\x1b]0;title\x07\n\r"), tensor(), b"s"),
+    "unknown class": pickled(name("nowhere", "Nothing"), b")\x81}X\x01\x00\x00\x00a", tensor(), b"sb"),
+    "rebuild of another torch": pickled(call(name("torch._utils", "_rebuild_tensor_v9"), storage())),
+    "rebuild with too little": pickled(call(name("torch._utils", "_rebuild_tensor_v2"), storage())),
+    "rebuild of a number": pickled(call(name("torch._utils", "_rebuild_parameter"), integer(1), b"\x88", NO_HOOKS)),
+    "meta of 2^62": pickled(
+        call(
+            name("torch._utils", "_rebuild_meta_tensor_no_storage"),
+            name("torch", "float32"),
+            extents((2**62,)),
+            extents((1,)),
+            b"\x89",
+        )
+    ),
+    "deflated zeros": archive(
+        program(tensor(storage(numel=integer(2**21)), shape=(2**21,))),
+        {"data/0": bytes(2**23)},
+        method=zipfile.ZIP_DEFLATED,
+    ),
+    "bytes after the archive": archive() + b"x" * 60000,
+}
+
+
+def code(mark):
+    """Pickles that would make the file `mark`, were anything in them run."""
+    command = string(f"touch {mark}")
+    return {
+        "posix.system": call(name("posix", "system"), command),
+        "os.system": call(name("os", "system"), command),
+        "nt.system": call(name("nt", "system"), command),
+        "subprocess": call(name("subprocess", "check_output"), b"](" + string("touch") + string(mark) + b"e"),
+        "eval": call(name("builtins", "eval"), string(f"open('{mark}', 'w')")),
+        "exec, Python 2": call(name("__builtin__", "exec"), string(f"open('{mark}', 'w')")),
+        "open": call(name("builtins", "open"), string(mark), string("w")),
+        "getattr": call(
+            call(name("builtins", "getattr"), call(name("builtins", "__import__"), string("os")), string("system")),
+            command,
+        ),
+        "instance": b"(" + command + b"ios\nsystem\n",
+        "object": b"(" + name("os", "system") + command + b"o",
+        "newobj": name("subprocess", "Popen") + sequence(command) + b"\x81",
+        "torch.load within": call(name("torch", "load"), string(mark)),
+        "hub": call(name("torch.hub", "load"), string(mark)),
+        "setstate": name("torch", "Tensor") + b")\x81" + sequence(command) + b"b",
+        "tensor of a lookalike class": call(
+            name("torch._tensor", "_rebuild_from_type_v2"),
+            name("os", "system"),
+            name("torch", "Tensor"),
+            sequence(command),
+            b"}",
+        ),
+        "type of a parameter": call(
+            name("torch._tensor", "_rebuild_from_type_v2"),
+            name("torch._utils", "_rebuild_tensor_v2"),
+            name("os", "system"),
+            sequence(storage(), integer(0), extents((4,)), extents((1,)), b"\x89", NO_HOOKS),
+            b"}",
+        ),
+        "hooks": tensor(hooks=call(name("os", "system"), command)),
+        "hidden behind a key": b"}" + call(name("os", "system"), command) + b"Ns",
+    }
+
+
+CODE = list(code("mark"))

@@ -1,0 +1,151 @@
+"""Files made to hurt are refused by name, or held as data; nothing in them is run, and they cost little.
+
+Refused means: exit code 1, the file named on stderr (with an offset where there is one), nothing on stdout, every byte
+of the store as it was, less than a second of processor time, and memory below the file's size and 64 MiB.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import REPOSITORY, digests
+from hostile import archive, program
+from hostile_files import CODE, CONTAINED, REFUSED, code
+
+MEMORY = 64 * 1024 * 1024
+PROCESSOR_SECONDS = 1.0
+
+
+class Measured:
+    """The command, with what it took."""
+
+    def __init__(self, tenon, folder):
+        self._tenon, self._report = tenon, folder / "report.json"
+
+    def run(self, *arguments, store, file):
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(REPOSITORY / "tests" / "oracle" / "measure.py"),
+            str(self._report),
+            self._tenon.binary,
+            "--store",
+            str(store),
+            *map(str, arguments),
+        ]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=self._tenon.environment(),
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+        took = json.loads(self._report.read_text())
+        assert took["cpu_seconds"] < PROCESSOR_SECONDS, took
+        assert took["peak_bytes"] < file.stat().st_size + MEMORY, took
+        return took["exit_code"], done.stdout, done.stderr
+
+
+@pytest.fixture
+def measured(tenon, tmp_path):
+    return Measured(tenon, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def filled_store(tenon, tmp_path_factory):
+    """One for all that is refused, which must leave it as it is."""
+    folder = tmp_path_factory.mktemp("refused")
+    store = tenon.make_store(folder / "run.tenon")
+    torch.save({"w": torch.rand(1000)}, folder / "model.pt")
+    tenon.import_files(store, [folder / "model.pt"])
+    return store
+
+
+def given(tmp_path, data):
+    path = tmp_path / "hostile file.pt"
+    path.write_bytes(bytes(data))
+    return path
+
+
+def require_refusal(code, out, err, file):
+    assert code == 1, (code, err)
+    assert out == ""
+    assert err.startswith("tenon: ") and file.name in err, err
+
+
+def test_there_are_as_many_as_promised():
+    assert len(REFUSED) + len(CONTAINED) + len(CODE) >= 300
+
+
+def test_the_archive_that_is_varied_is_itself_sound(tenon, store, tmp_path):
+    file = given(tmp_path, archive())
+    tenon.import_files(store, [file])
+    assert (
+        torch.load(tenon.export(store, "main", tmp_path / "out.pt")).tolist()
+        == torch.load(file).tolist()
+        == [1, 2, 3, 4]
+    )
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_is_refused(measured, filled_store, tmp_path, what):
+    data, has_offset = REFUSED[what]
+    file = given(tmp_path, data)
+    before = digests(filled_store)
+    code, out, err = measured.run("import", file, store=filled_store, file=file)
+    require_refusal(code, out, err, file)
+    assert not has_offset or re.search(r"at offset \d+", err), err
+    assert digests(filled_store) == before
+
+
+@pytest.mark.parametrize("what", CONTAINED)
+def test_is_refused_or_held_as_data(measured, store, tmp_path, what):
+    file = given(tmp_path, CONTAINED[what])
+    before = digests(store)
+    code, out, err = measured.run("import", file, store=store, file=file)
+    if code != 0:
+        require_refusal(code, out, err, file)
+        assert digests(store) == before
+        return
+    for verb in (
+        ["ls", "main"],
+        ["tree", "main"],
+        ["show", "--structure", "main"],
+        ["export", "main", tmp_path / "out.pt"],
+        ["verify", "--read-data"],
+    ):
+        code, out, err = measured.run(*verb, store=store, file=file)
+        assert code in (0, 1), (verb, code, err)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out + err), verb
+
+
+@pytest.mark.parametrize("what", CODE)
+def test_code_is_never_run(tenon, store, tmp_path, what):
+    mark, out = tmp_path / "was-here", tmp_path / "out.pt"
+    file = given(tmp_path, archive(program(code(mark)[what])))
+    imported = tenon.run("import", file, store=store).returncode == 0
+    verbs = [["ls", file], ["tree", file], ["show", "--structure", file]]
+    if imported:
+        verbs += [["ls", "main"], ["tree", "main"], ["show", "--structure", "main"], ["export", "main", out]]
+    for verb in verbs:
+        assert tenon.run(*verb, store=store).returncode in (0, 1), verb
+    # What comes out is as dangerous as what went in, no more: torch's own guard refuses both.
+    for path in [file, out] if imported else [file]:
+        with pytest.raises(Exception):  # noqa: B017 - whatever its unpickler makes of it
+            torch.load(path, weights_only=True)
+    assert not mark.exists()
+
+
+def test_a_folder_and_a_missing_file_are_refused(tenon, store, tmp_path):
+    before = digests(store)
+    for path in (tmp_path, tmp_path / "missing.pt"):
+        result = tenon.run("import", path, store=store)
+        assert result.returncode == 1 and path.name in result.stderr
+    assert digests(store) == before
