@@ -1,0 +1,420 @@
+#!/usr/bin/env python3
+"""Measures Tenon beside its peers and the limits of this machine, in one run, and prints one markdown table.
+
+    bench/compare.py [--build DIR] [--dir DIR] [--rows P1,P3,...] [--rounds N] [--smoke]
+
+Every line is a ratio of medians of interleaved rounds. Peers need torch and safetensors in the Python that runs this;
+lines of peers that are missing stay empty. Nothing here fails because something was slow: the exit status is 1 only if
+a program failed, or if bytes that were loaded differ from those that were saved.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+try:
+    import safetensors
+    import safetensors.torch
+    import torch
+except ImportError as missing:
+    print(f"peers are left out: {missing}", file=sys.stderr)
+    torch = safetensors = None
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    attach_tensors: int = 10_000
+    commit_bytes: int = GIB
+    tensors: int = 64
+    share_bytes: int = 2 * GIB
+    share_processes: tuple = (1, 4, 16)
+    share_peer_bytes: int = 512 * MIB
+    share_peer_processes: int = 4
+    fresh_processes: int = 31
+    rounds: int = 7
+
+
+SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, share_bytes=8 * MIB, share_processes=(1, 2),
+              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, rounds=1)
+
+
+@dataclasses.dataclass
+class Line:
+    row: str
+    what: str
+    target: str
+    measured: str = ""
+    is_met: bool | None = None
+    times: str = ""
+
+
+class Bench:
+    """Where the programs are, where they may write, and the lines so far."""
+
+    def __init__(self, build, directory, sizes):
+        self.programs = build / "bench"
+        self.directory = directory
+        self.sizes = sizes
+        self.lines = []
+
+    def run(self, program, *arguments):
+        """The figures that a program printed, one dictionary a line."""
+        command = [self.programs / f"bench-{program}", *map(str, arguments)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def path(self, name):
+        return self.directory / name
+
+    def add(self, row, what, target, measured="", is_met=None, **seconds):
+        times = ", ".join(f"{name} {show_seconds(value)}" for name, value in seconds.items())
+        self.lines.append(Line(row, what, target, measured, is_met, times))
+
+    def add_ratio(self, row, what, wanted, ours, theirs, name, at_most=False):
+        """How many times faster ours is than theirs; with `at_most`, how much longer it takes."""
+        target = f"<= {wanted} x" if at_most else f">= {wanted} x"
+        if theirs is None:
+            return self.add(row, what, target, "", None, tenon=ours)
+        ratio = ours / theirs if at_most else theirs / ours
+        is_met = ratio <= wanted if at_most else ratio >= wanted
+        self.add(row, what, target, f"{ratio:.2f} x", is_met, tenon=ours, **{name: theirs})
+
+    def discard(self, *names):
+        """Removes files and stores, and lets the disk finish what it was given, so that the next one starts clean."""
+        for name in names:
+            path = self.path(name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        os.sync()
+
+
+def show_seconds(seconds):
+    if seconds is None:
+        return "-"
+    for unit, scale in (("s", 1), ("ms", 1e3)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def timed(function):
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def median(rounds, name):
+    """Of one figure over dictionaries; None where a peer is missing."""
+    values = [figures[name] for figures in rounds if name in figures]
+    return statistics.median(values) if values else None
+
+
+def random_state(nbytes, count):
+    """A flat state dict of float32 tensors, as the programs make it; values differ."""
+    torch.manual_seed(1)
+    return {f"layers.{i}.weight": torch.rand(nbytes // count // 4) for i in range(count)}
+
+
+# --- P1, P2: attach ---
+
+
+def load_safetensors(path):
+    with safetensors.safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def attach_peers(bench):
+    state = random_state(bench.sizes.attach_tensors * 1024, bench.sizes.attach_tensors)
+    safetensors.torch.save_file(state, bench.path("attach.safetensors"))
+    torch.save(state, bench.path("attach.pt"))
+
+
+def time_attach_peers(bench):
+    from_safetensors, loaded = timed(lambda: load_safetensors(bench.path("attach.safetensors")))
+    from_torch, mapped = timed(lambda: torch.load(bench.path("attach.pt"), mmap=True, weights_only=True))
+    if any(not torch.equal(loaded[name], tensor) for name, tensor in mapped.items()):
+        sys.exit("P1: safetensors and torch loaded different values")
+    return {"safetensors": from_safetensors, "torch": from_torch}
+
+
+def measure_attach(bench):
+    count, store = bench.sizes.attach_tensors, bench.path("attach.tenon")
+    bench.run("attach", "make", store, count, 1024)
+    if torch:
+        attach_peers(bench)
+    rounds = []
+    for _ in range(bench.sizes.rounds):
+        warm = bench.run("attach", "resolve", store, 5)[1:] or [{}]
+        if any(figures["views"] != count for figures in warm):
+            sys.exit("P1: not every view was resolved")
+        rounds.append({"attach": median(warm, "attach"), "touch": median(warm, "touch")})
+        if torch:
+            rounds[-1] |= time_attach_peers(bench)
+    ours = median(rounds, "attach")
+    bench.add("P1", f"attach, {count} views", "<= 1 ms", show_seconds(ours), ours <= 1e-3, attach=ours,
+              first_byte_of_each=median(rounds, "touch"))
+    bench.add_ratio("P1", "same, safetensors safe_open", 20, ours, median(rounds, "safetensors"), "safetensors")
+    bench.add_ratio("P1", "same, torch.load(mmap=True)", 100, ours, median(rounds, "torch"), "torch")
+
+
+def measure_first_byte(bench):
+    store = bench.path("first.tenon")
+    bench.run("attach", "make", store, 16, 1024 * 1024)
+    name = "layers.7.weight"
+    times = [bench.run("attach", "first", store, name)[0] for _ in range(bench.sizes.fresh_processes)]
+    ours = median(times, "first")
+    bench.add("P2", "fresh process: one tensor of 16 by path, first byte, after main()", "<= 150 us",
+              show_seconds(ours), ours <= 150e-6, median=ours, fastest=min(figures["first"] for figures in times))
+
+
+# --- P3, P4: commit ---
+
+
+def time_save_peers(bench, state):
+    bench.discard("peer.pt", "peer.safetensors")
+    from_torch, _ = timed(lambda: torch.save(state, bench.path("peer.pt")))
+    bench.discard("peer.pt")
+    from_safetensors, _ = timed(lambda: safetensors.torch.save_file(state, bench.path("peer.safetensors")))
+    bench.discard("peer.safetensors")
+    return {"torch": from_torch, "safetensors": from_safetensors}
+
+
+def measure_commit_new(bench):
+    sizes = bench.sizes
+    state = random_state(sizes.commit_bytes, sizes.tensors) if torch else None
+    plain, durable = [], []
+    for index in range(sizes.rounds):
+        for rounds, mode in ((plain, "relaxed"), (durable, "durable")):
+            rounds += bench.run("commit", "new", bench.directory, sizes.commit_bytes, sizes.tensors, mode, index)
+        if torch:
+            plain[-1] |= time_save_peers(bench, state)
+    what = f"commit {sizes.commit_bytes // MIB} MiB of new bytes"
+    ours = median(plain, "commit")
+    bench.add_ratio("P3", f"{what}, before fsync: bare pwrite loop", 0.9, ours, median(plain, "loop"), "loop")
+    bench.add_ratio("P3", "same: pwrite loop after fallocate (for comparison)", 0.9, ours,
+                    median(plain, "loop_preallocated"), "loop")
+    bench.add_ratio("P3", "same: torch.save", 3, ours, median(plain, "torch"), "torch")
+    bench.add_ratio("P3", "same: safetensors", 1.5, ours, median(plain, "safetensors"), "safetensors")
+    ours = median(durable, "commit")
+    bench.add_ratio("P3", f"{what}, durable: pwrite loop + fsync", 1.05, ours, median(durable, "loop"),
+                    "loop + fsync", True)
+    bench.add_ratio("P3", "same, durable: fallocate + loop + fsync (for comparison)", 1.05, ours,
+                    median(durable, "loop_preallocated"), "loop + fsync", True)
+
+
+def measure_commit_again(bench):
+    sizes = bench.sizes
+    rounds = bench.run("commit", "again", bench.directory, sizes.commit_bytes, sizes.tensors, sizes.rounds)
+    written = max(figures["written"] for figures in rounds)
+    if written != 0:
+        sys.exit(f"P4: {written} bytes written that the store already had")
+    what = f"commit {sizes.commit_bytes // MIB} MiB the store has, in fresh buffers"
+    bench.add("P4", what, "0 data bytes", "0 written", True)
+    bench.add_ratio("P4", "same: memcmp", 0.8, median(rounds, "commit"), median(rounds, "memcmp"), "memcmp")
+
+
+# --- P6: sharing ---
+
+
+def sum_of_pss(commands):
+    """Starts all, waits until each has read everything, and adds up what they cost while all are alive."""
+    readers = [subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+               for command in commands]
+    try:
+        for reader in readers:
+            if reader.stdout.readline() != "ready\n":
+                sys.exit("P6: a reader failed")
+        total, sums = 0, set()
+        for reader in readers:
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            figures = json.loads(reader.stdout.readline())
+            total += figures["pss"]
+            sums.add(figures["sum"])
+        if len(sums) != 1:
+            sys.exit("P6: readers saw different bytes")
+        return total
+    finally:
+        for reader in readers:
+            reader.stdin.close()
+            reader.wait()
+
+
+def measure_share(bench):
+    sizes, store, program = bench.sizes, bench.path("share.tenon"), bench.programs / "bench-share"
+    bench.run("share", "make", store, sizes.share_bytes, sizes.tensors)
+    for mode in ("shared", "private"):
+        for count in sizes.share_processes:
+            cost = sum_of_pss([[program, "read", store, mode]] * count)
+            cost -= sum_of_pss([[program, "read", "none", mode]] * count)
+            what = f"{count} processes read {sizes.share_bytes // MIB} MiB ({mode}): sum of PSS less bare processes"
+            bench.add("P6", what, "<= 1.01 x the bytes", f"{cost / sizes.share_bytes:.3f} x", cost <= 1.01 * sizes.share_bytes)
+    bench.discard("share.tenon")
+    if torch:
+        measure_share_peers(bench)
+
+
+def measure_share_peers(bench):
+    sizes, script = bench.sizes, pathlib.Path(__file__).with_name("share_peer.py")
+    state = random_state(sizes.share_peer_bytes, sizes.tensors)
+    torch.save(state, bench.path("share.pt"))
+    safetensors.torch.save_file(state, bench.path("share.safetensors"))
+    count = sizes.share_peer_processes
+    bare = sum_of_pss([[sys.executable, script, "none", "-"]] * count)
+    for kind, name in (("torch", "share.pt"), ("safetensors", "share.safetensors")):
+        cost = sum_of_pss([[sys.executable, script, kind, bench.path(name)]] * count) - bare
+        bench.add("P6", f"{count} processes, {sizes.share_peer_bytes // MIB} MiB: {kind} (for comparison)", "",
+                  f"{cost / sizes.share_peer_bytes:.3f} x")
+    bench.discard("share.pt", "share.safetensors")
+
+
+# --- P12, P13: import and export ---
+
+
+def make_torch_file(bench):
+    """A .pt of the size wanted; a small one where torch is missing."""
+    path = bench.path("model.pt")
+    if torch:
+        torch.save({"model": random_state(bench.sizes.commit_bytes, bench.sizes.tensors), "step": 1}, path)
+    else:
+        script = pathlib.Path(__file__).parents[1] / "tools" / "make_checkpoint.py"
+        subprocess.run([sys.executable, script, path], check=True, stdout=subprocess.DEVNULL)
+    os.sync()
+    return path
+
+
+def copy_and_sync(source, target):
+    subprocess.run(["cp", source, target], check=True)
+    descriptor = os.open(target, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def require_equal_models(first, second):
+    first, second = (torch.load(path, weights_only=True)["model"] for path in (first, second))
+    if first.keys() != second.keys() or any(not torch.equal(first[name], second[name]) for name in first):
+        sys.exit("P13: the exported file holds other values")
+
+
+def measure_convert(bench):
+    source, rounds = make_torch_file(bench), []
+    for index in range(bench.sizes.rounds):
+        figures = {}
+        for step in ("cp", "import") if index % 2 == 0 else ("import", "cp"):
+            bench.discard("copy.pt", "model.tenon")
+            if step == "cp":
+                figures["cp"], _ = timed(lambda: copy_and_sync(source, bench.path("copy.pt")))
+            else:
+                figures |= bench.run("convert", "import", source, bench.path("model.tenon"))[0]
+        rounds.append(figures)
+    size = f"{source.stat().st_size // MIB} MiB"
+    bench.add_ratio("P12", f"import a .pt of {size}, durable: cp + fsync", 0.9, median(rounds, "import"),
+                    median(rounds, "cp"), "cp + fsync")
+    bench.discard("copy.pt")
+    measure_export(bench, source, size)
+
+
+def measure_export(bench, source, size):
+    if not bench.path("model.tenon").exists():
+        bench.run("convert", "import", source, bench.path("model.tenon"))
+    loaded = torch.load(source, weights_only=True) if torch else None
+    rounds = []
+    for _ in range(bench.sizes.rounds):
+        bench.discard("export.pt")
+        figures = bench.run("convert", "export", bench.path("model.tenon"), bench.path("export.pt"))[0]
+        if torch:
+            bench.discard("saved.pt")
+            figures["torch"], _ = timed(lambda: torch.save(loaded, bench.path("saved.pt")))
+        rounds.append(figures)
+    if torch:
+        require_equal_models(source, bench.path("export.pt"))
+    bench.add_ratio("P13", f"export a .pt of {size}, before fsync: torch.save", 3, median(rounds, "export"),
+                    median(rounds, "torch"), "torch")
+    bench.discard("model.pt", "model.tenon", "export.pt", "saved.pt")
+
+
+# --- P15: copies ---
+
+
+def measure_copy(bench):
+    sizes, store = bench.sizes, bench.path("copy.tenon")
+    bench.run("copy_mode", "make", store, sizes.commit_bytes, sizes.tensors)
+    if torch:
+        torch.save(random_state(sizes.commit_bytes, sizes.tensors), bench.path("copy.pt"))
+    rounds = []
+    for _ in range(sizes.rounds):
+        rounds += bench.run("copy_mode", "load", store, 1)
+        if torch:
+            rounds[-1]["torch"], _ = timed(lambda: torch.load(bench.path("copy.pt"), weights_only=True))
+    ours = median(rounds, "copy_mode")
+    what = f"copy mode, {sizes.commit_bytes // MIB} MiB, warm"
+    bench.add_ratio("P15", f"{what}: memcpy into fresh memory", 0.9, ours, median(rounds, "memcpy"), "memcpy")
+    bench.add_ratio("P15", "same: torch.load (for comparison)", 1, ours, median(rounds, "torch"), "torch")
+    bench.discard("copy.tenon", "copy.pt")
+
+
+MEASUREMENTS = {"P1": measure_attach, "P2": measure_first_byte, "P3": measure_commit_new, "P4": measure_commit_again,
+                "P6": measure_share, "P12": measure_convert, "P13": measure_convert, "P15": measure_copy}
+
+
+def machine_line(directory):
+    with open("/proc/cpuinfo") as cpuinfo:
+        models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
+    with open("/proc/meminfo") as meminfo:
+        memory_gib = int(meminfo.readline().split()[1]) / MIB
+    kind = subprocess.check_output(["df", "--output=fstype", directory], text=True).split()[1]
+    peers = f"torch {torch.__version__}, safetensors {safetensors.__version__}" if torch else "no peers"
+    return (f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, Linux {platform.release()}, {kind}, {peers}; "
+            f"load {os.getloadavg()[0]:.1f}")
+
+
+def print_table(lines, is_smoke):
+    if is_smoke:
+        print("Smoke sizes: far too small for the targets, which are left out.\n")
+    print("| row | what | target | measured | met | times (medians) |\n|---|---|---|---|---|---|")
+    for line in lines:
+        met = "" if is_smoke else {True: "yes", False: "no", None: ""}[line.is_met]
+        print(f"| {line.row} | {line.what} | {line.target} | {line.measured} | {met} | {line.times} |")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
+    parser.add_argument("--dir", type=pathlib.Path, help="where to write (default: the build directory's file system)")
+    parser.add_argument("--rows", default=",".join(MEASUREMENTS), help="some of %(default)s")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--smoke", action="store_true", help="small sizes: shows that everything runs, not how fast")
+    arguments = parser.parse_args()
+    arguments.rows = arguments.rows.split(",")
+    if unknown := set(arguments.rows) - set(MEASUREMENTS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    sizes = SMOKE if arguments.smoke else Sizes()
+    if arguments.rounds:
+        sizes = dataclasses.replace(sizes, rounds=arguments.rounds)
+    with tempfile.TemporaryDirectory(prefix="tenon-bench-", dir=arguments.dir or arguments.build) as directory:
+        bench = Bench(arguments.build, pathlib.Path(directory), sizes)
+        print(machine_line(directory), end="\n\n", flush=True)
+        for measure in dict.fromkeys(MEASUREMENTS[row] for row in arguments.rows):
+            measure(bench)
+            print(f"{measure.__name__} done", file=sys.stderr)
+        print_table(bench.lines, arguments.smoke)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,9 +24,10 @@ constexpr std::uint64_t max_plain_pickle_bytes = std::uint64_t{64} << 20;
 constexpr std::size_t max_globals_shown = 8;
 
 [[noreturn]] void refuse(const File& file, std::string what, std::string hint = {}) {
-  throw Error(ErrorKind::unsupported,
-              {.what = std::move(what), .file = file.path().string(), .wanted = "a file that torch.save wrote since 1.6",
-               .hint = std::move(hint)});
+  throw Error(ErrorKind::unsupported, {.what = std::move(what),
+                                       .file = file.path().string(),
+                                       .wanted = "a file that torch.save wrote since 1.6",
+                                       .hint = std::move(hint)});
 }
 
 std::string_view as_text(std::span<const std::byte> bytes) {
@@ -75,8 +76,8 @@ std::string torch_top_directory(const ZipReader& zip) {
   const std::string& first = zip.entries().front().name;
   const std::size_t slash = first.find('/');
   if (slash == 0 || slash == std::string::npos) {
-    throw Error(ErrorKind::corrupt, {.what = "archive's files are not in one directory",
-                                     .file = zip.file().path().string(), .got = first});
+    throw Error(ErrorKind::corrupt,
+                {.what = "archive's files are not in one directory", .file = zip.file().path().string(), .got = first});
   }
   return first.substr(0, slash);
 }
@@ -89,7 +90,9 @@ bool is_legacy_torch(std::string_view bytes) {
 bool is_tar(std::string_view bytes) { return bytes.size() >= 262 && bytes.substr(257, 5) == "ustar"; }
 
 // Eight bytes of header length, then a JSON object.
-bool is_safetensors(std::string_view bytes) { return bytes.size() > 8 && bytes[8] == '{' && bytes[6] == '\0' && bytes[7] == '\0'; }
+bool is_safetensors(std::string_view bytes) {
+  return bytes.size() > 8 && bytes[8] == '{' && bytes[6] == '\0' && bytes[7] == '\0';
+}
 
 std::uint64_t safetensors_header_bytes(std::string_view bytes) {
   std::uint64_t length = 0;
@@ -100,8 +103,10 @@ std::uint64_t safetensors_header_bytes(std::string_view bytes) {
 [[noreturn]] void refuse_safetensors(const File& file, std::string_view bytes) {
   const std::uint64_t header_bytes = safetensors_header_bytes(bytes);
   if (header_bytes > file.size_bytes() - 8) {
-    throw Error(ErrorKind::corrupt, {.what = "safetensors header is longer than its file", .file = file.path().string(),
-                                     .offset = 0, .got = fmt::format("{} bytes", header_bytes)});
+    throw Error(ErrorKind::corrupt, {.what = "safetensors header is longer than its file",
+                                     .file = file.path().string(),
+                                     .offset = 0,
+                                     .got = fmt::format("{} bytes", header_bytes)});
   }
   refuse(file, "safetensors file is not supported");
 }
@@ -110,7 +115,8 @@ std::uint64_t safetensors_header_bytes(std::string_view bytes) {
 std::string name_globals(const PickleGraph& graph) {
   std::set<std::string> names;
   for (NodeId id = 0; id < graph.size(); ++id) {
-    if (graph.is(id, PickleKind::global)) names.insert(fmt::format("{}.{}", graph.global_module(id), graph.global_name(id)));
+    if (graph.is(id, PickleKind::global))
+      names.insert(fmt::format("{}.{}", graph.global_module(id), graph.global_name(id)));
   }
   if (names.empty()) return "it names no classes or functions";
   std::vector<std::string> shown(names.begin(), names.end());
@@ -151,15 +157,18 @@ bool is_old_pickle(const File& file, std::string_view first_bytes) {
   if (bytes.starts_with("\x1f\x8b")) refuse(file, "gzip file is not supported", "unpack it first");
   if (is_safetensors(bytes)) refuse_safetensors(file, bytes);
   if (bytes.starts_with('\x80') || is_old_pickle(file, bytes)) refuse_pickle(file);
-  throw Error(ErrorKind::corrupt, {.what = "file is in no format that is known", .file = file.path().string(),
-                                   .offset = 0, .wanted = "a file that torch.save wrote"});
+  throw Error(ErrorKind::corrupt, {.what = "file is in no format that is known",
+                                   .file = file.path().string(),
+                                   .offset = 0,
+                                   .wanted = "a file that torch.save wrote"});
 }
 
 }  // namespace
 
 std::string_view file_format_name(FileFormat format) noexcept {
   switch (format) {
-    case FileFormat::torch_zip: return "torch.save zip";
+    case FileFormat::torch_zip:
+      return "torch.save zip";
   }
   return "unknown";
 }

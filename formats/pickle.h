@@ -1,10 +1,10 @@
 // Pickles as data: a restricted reader and writer, and the graph between them. Nothing is ever imported or called;
-// a class is two strings, an instance is "callable, arguments, state". What Python shares by identity shares one node, so
-// aliasing and cycles survive a round trip.
+// a class is two strings, an instance is "callable, arguments, state". What Python shares by identity shares one node,
+// so aliasing and cycles survive a round trip.
 //
-// Owner: a PickleGraph owns all its nodes; ids are valid for its life. Spans and views returned by it are valid until the
-// next call that adds or changes a node. Threads: const methods from several threads.
-// Errors: read_pickle throws corrupt, unsupported (named) or limit; each names the file and the offset of the opcode.
+// Owner: a PickleGraph owns all its nodes; ids are valid for its life. Spans and views returned by it are valid until
+// the next call that adds or changes a node. Threads: const methods from several threads. Errors: read_pickle throws
+// corrupt, unsupported (named) or limit; each names the file and the offset of the opcode.
 #pragma once
 
 #include <cstddef>
@@ -26,16 +26,16 @@ enum class PickleKind : std::uint8_t {
   integer,      // fits 64 bits
   big_integer,  // does not: text() is little-endian two's complement, as pickle has it
   floating,
-  string,       // text() is UTF-8, lone surrogates encoded as Python's "surrogatepass" does
+  string,  // text() is UTF-8, lone surrogates encoded as Python's "surrogatepass" does
   bytes,
   bytearray,
   list,
   tuple,
-  dict,         // items() alternate key and value, in insertion order
+  dict,  // items() alternate key and value, in insertion order
   set,
   frozenset,
-  global,       // a class or function by module and name
-  persistent,   // items() is one node: the persistent id
+  global,      // a class or function by module and name
+  persistent,  // items() is one node: the persistent id
   object,
 };
 
@@ -80,9 +80,11 @@ class PickleGraph {
   NodeId add_long(std::string_view twos_complement);
   NodeId add_text(PickleKind kind, std::string_view text);
   NodeId add_string(std::string_view text) { return add_text(PickleKind::string, text); }
-  NodeId add_container(PickleKind kind);  // an empty list, dict or set
+  NodeId add_container(PickleKind kind);                             // an empty list, dict or set
   NodeId add_fixed(PickleKind kind, std::span<const NodeId> items);  // tuple, frozenset
-  NodeId add_tuple(std::initializer_list<NodeId> items) { return add_fixed(PickleKind::tuple, {items.begin(), items.size()}); }
+  NodeId add_tuple(std::initializer_list<NodeId> items) {
+    return add_fixed(PickleKind::tuple, {items.begin(), items.size()});
+  }
   NodeId add_global(std::string_view module, std::string_view name);
   NodeId add_persistent(NodeId id);
   NodeId add_object(NodeId callable, NodeId args, bool is_newobj = false);
@@ -111,8 +113,8 @@ class PickleGraph {
 };
 
 struct PickleReadOptions {
-  std::string file{};                      // for messages
-  std::uint64_t base_offset = 0;           // of the pickle in that file, for messages
+  std::string file{};             // for messages
+  std::uint64_t base_offset = 0;  // of the pickle in that file, for messages
   std::size_t max_nodes = std::size_t{1} << 26;
   std::size_t max_marks = std::size_t{1} << 20;  // nested unfinished containers
   // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.

@@ -31,7 +31,9 @@ std::vector<std::uint8_t> count_references(const PickleGraph& graph, NodeId root
 class Writer {
  public:
   Writer(const PickleGraph& graph, NodeId root)
-      : graph_(graph), references_(count_references(graph, root)), memo_(graph.size(), not_in_memo),
+      : graph_(graph),
+        references_(count_references(graph, root)),
+        memo_(graph.size(), not_in_memo),
         // Cyclic tuples are written anew inside themselves, as Python does; this bounds how much of that we follow.
         budget_(8 * graph.size() + 1024) {}
 
@@ -50,11 +52,11 @@ class Writer {
  private:
   enum class Step : std::uint8_t {
     node,
-    items,            // of a list, from `position` on: MARK ... APPENDS
-    pairs,            // of a dict: MARK ... SETITEMS
-    list_items,       // of an object
+    items,       // of a list, from `position` on: MARK ... APPENDS
+    pairs,       // of a dict: MARK ... SETITEMS
+    list_items,  // of an object
     dict_items,
-    opcode,           // `position` is the opcode
+    opcode,  // `position` is the opcode
     finish_tuple,
     finish_set,
     finish_reduce,
@@ -111,12 +113,18 @@ class Writer {
 
 void Writer::perform(const Task& task) {
   switch (task.step) {
-    case Step::node: return write_node(task.node);
-    case Step::items: return write_batch(task, graph_.items(task.node), 1, 'e');
-    case Step::pairs: return write_batch(task, graph_.items(task.node), 2, 'u');
-    case Step::list_items: return write_batch(task, graph_.object(task.node).list_items, 1, 'e');
-    case Step::dict_items: return write_batch(task, graph_.object(task.node).dict_items, 2, 'u');
-    case Step::opcode: return put(static_cast<char>(task.position));
+    case Step::node:
+      return write_node(task.node);
+    case Step::items:
+      return write_batch(task, graph_.items(task.node), 1, 'e');
+    case Step::pairs:
+      return write_batch(task, graph_.items(task.node), 2, 'u');
+    case Step::list_items:
+      return write_batch(task, graph_.object(task.node).list_items, 1, 'e');
+    case Step::dict_items:
+      return write_batch(task, graph_.object(task.node).dict_items, 2, 'u');
+    case Step::opcode:
+      return put(static_cast<char>(task.position));
     case Step::finish_tuple: {
       const std::size_t size = graph_.items(task.node).size();
       constexpr std::string_view short_tuples = "\x85\x86\x87";
@@ -149,34 +157,53 @@ void Writer::write_node(NodeId id) {
       remember(id);
       return defer(is_list ? Step::items : Step::pairs, id);
     }
-    case PickleKind::tuple: return write_tuple(id);
+    case PickleKind::tuple:
+      return write_tuple(id);
     case PickleKind::set:
-    case PickleKind::frozenset: return write_set(id);
+    case PickleKind::frozenset:
+      return write_set(id);
     case PickleKind::persistent:
       defer(Step::finish_persistent, id);
       return defer(Step::node, graph_.items(id)[0]);
-    case PickleKind::object: return write_object(id);
-    default: return;
+    case PickleKind::object:
+      return write_object(id);
+    default:
+      return;
   }
 }
 
 bool Writer::write_scalar(NodeId id) {
   switch (graph_.kind(id)) {
-    case PickleKind::none: put('N'); return true;
-    case PickleKind::boolean: put(graph_.boolean(id) ? '\x88' : '\x89'); return true;
-    case PickleKind::integer: write_integer(graph_.integer(id)); return true;
-    case PickleKind::big_integer: write_long(graph_.text(id)); return true;
+    case PickleKind::none:
+      put('N');
+      return true;
+    case PickleKind::boolean:
+      put(graph_.boolean(id) ? '\x88' : '\x89');
+      return true;
+    case PickleKind::integer:
+      write_integer(graph_.integer(id));
+      return true;
+    case PickleKind::big_integer:
+      write_long(graph_.text(id));
+      return true;
     case PickleKind::floating: {
       put('G');
       const auto bits = std::bit_cast<std::uint64_t>(graph_.floating(id));
       for (int shift = 56; shift >= 0; shift -= 8) put(static_cast<char>((bits >> shift) & 0xFFu));
       return true;
     }
-    case PickleKind::string: write_string(graph_.text(id)); break;
+    case PickleKind::string:
+      write_string(graph_.text(id));
+      break;
     case PickleKind::bytes:
-    case PickleKind::bytearray: write_bytes(id); break;
-    case PickleKind::global: write_global(id); break;
-    default: return false;
+    case PickleKind::bytearray:
+      write_bytes(id);
+      break;
+    case PickleKind::global:
+      write_global(id);
+      break;
+    default:
+      return false;
   }
   remember(id);
   return true;

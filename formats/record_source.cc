@@ -67,8 +67,8 @@ class RecordSource {
   std::vector<std::byte> inflated_;
 };
 
-// pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show a
-// change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
+// pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
+// a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
 void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
   if (!entry_.is_stored) {
     inflate_once();
@@ -78,10 +78,10 @@ void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
   reader_->file().read_at(entry_.data_offset + offset, out);
   if (entry_.crc32 == 0) return;  // the writer was told not to compute it
   if (crc_.add_and_mismatches(offset, out, entry_.crc32)) {
-    throw Error(ErrorKind::corrupt,
-                {.what = "CRC of a record differs",
-                 .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
-                 .offset = entry_.data_offset, .wanted = fmt::format("{:08x}", entry_.crc32)});
+    throw Error(ErrorKind::corrupt, {.what = "CRC of a record differs",
+                                     .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
+                                     .offset = entry_.data_offset,
+                                     .wanted = fmt::format("{:08x}", entry_.crc32)});
   }
 }
 

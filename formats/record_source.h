@@ -1,5 +1,5 @@
-// The bytes of one zip record as a Source: read from the file on demand, inflated or byte-swapped where needed, and its CRC
-// checked on the way, without reading anything twice.
+// The bytes of one zip record as a Source: read from the file on demand, inflated or byte-swapped where needed, and its
+// CRC checked on the way, without reading anything twice.
 //
 // Errors: corrupt when the last missing piece shows a wrong CRC, or the file became shorter. Threads: any, at once.
 #pragma once

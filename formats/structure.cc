@@ -19,7 +19,7 @@ constexpr std::size_t max_literal_bytes = 256;
 constexpr int max_literal_depth = 8;
 
 struct Child {
-  NodeId node = no_node;      // no_node: nothing to walk at this position
+  NodeId node = no_node;         // no_node: nothing to walk at this position
   std::optional<PathKey> key{};  // nullopt: the name of its owner
 };
 
@@ -34,7 +34,10 @@ struct Frame {
 class Walker {
  public:
   Walker(const PickleGraph& graph, const StructureVisitor& visit)
-      : graph_(graph), visit_(visit), is_on_path_(graph.size()), is_visited_(graph.size()),
+      : graph_(graph),
+        visit_(visit),
+        is_on_path_(graph.size()),
+        is_visited_(graph.size()),
         repeats_left_(graph.size() + 1024) {}
 
   void run() {
@@ -79,7 +82,8 @@ void Walker::reach(NodeId node) {
   }
   is_visited_[node] = true;
   if (frames_.size() >= max_depth || name_.size() > max_name_bytes) {
-    throw Error(ErrorKind::limit, {.what = "object is nested too deeply", .wanted = fmt::format("at most {} levels", max_depth)});
+    throw Error(ErrorKind::limit,
+                {.what = "object is nested too deeply", .wanted = fmt::format("at most {} levels", max_depth)});
   }
   const NodeId content = visit_(node, name_);
   if (content == no_node || !is_walked(content)) return;
@@ -102,9 +106,12 @@ std::size_t Walker::child_count(NodeId node) const {
 
 Child Walker::child_at(NodeId node, std::size_t position) const {
   switch (graph_.kind(node)) {
-    case PickleKind::dict: return pair_at(graph_.items(node), position);
-    case PickleKind::object: return child_of_object(graph_.object(node), position);
-    case PickleKind::persistent: return {};
+    case PickleKind::dict:
+      return pair_at(graph_.items(node), position);
+    case PickleKind::object:
+      return child_of_object(graph_.object(node), position);
+    case PickleKind::persistent:
+      return {};
     default: {
       const NodeId item = graph_.items(node)[position];
       if (!is_walked(item)) return {};
@@ -160,13 +167,27 @@ std::string float_literal(double value) {
 bool append_literal(const PickleGraph& graph, NodeId key, std::string& out, int depth = 0) {
   if (depth > max_literal_depth || out.size() > max_literal_bytes) return false;
   switch (graph.kind(key)) {
-    case PickleKind::none: out += "None"; return true;
-    case PickleKind::boolean: out += graph.boolean(key) ? "True" : "False"; return true;
-    case PickleKind::integer: out += std::to_string(graph.integer(key)); return true;
-    case PickleKind::floating: out += float_literal(graph.floating(key)); return true;
-    case PickleKind::global: out += fmt::format("{}.{}", graph.global_module(key), graph.global_name(key)); return true;
-    case PickleKind::string: append_quoted(out, graph.text(key)); break;
-    case PickleKind::bytes: append_byte_literal(out, graph.text(key)); break;
+    case PickleKind::none:
+      out += "None";
+      return true;
+    case PickleKind::boolean:
+      out += graph.boolean(key) ? "True" : "False";
+      return true;
+    case PickleKind::integer:
+      out += std::to_string(graph.integer(key));
+      return true;
+    case PickleKind::floating:
+      out += float_literal(graph.floating(key));
+      return true;
+    case PickleKind::global:
+      out += fmt::format("{}.{}", graph.global_module(key), graph.global_name(key));
+      return true;
+    case PickleKind::string:
+      append_quoted(out, graph.text(key));
+      break;
+    case PickleKind::bytes:
+      append_byte_literal(out, graph.text(key));
+      break;
     case PickleKind::big_integer: {
       out += "int.from_bytes(";
       append_byte_literal(out, graph.text(key));
@@ -183,7 +204,8 @@ bool append_literal(const PickleGraph& graph, NodeId key, std::string& out, int 
       out += items.size() == 1 ? ",)" : ")";
       break;
     }
-    default: return false;
+    default:
+      return false;
   }
   return out.size() <= max_literal_bytes;
 }

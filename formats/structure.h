@@ -1,8 +1,9 @@
 // The structure of a snapshot: the nesting that held its tensors, as a pickle graph whose tensors are row numbers.
 //
-// On disk it is a protocol-2 pickle in which a persistent id is an integer: the row of a tensor. Two calls stand for what a
-// row cannot express; nobody ever makes them, they are markers:
-//   tenon.structure tensor(row, type, attributes)   a tensor with its Python class (a global, or None where the row's kind
+// On disk it is a protocol-2 pickle in which a persistent id is an integer: the row of a tensor. Two calls stand for
+// what a row cannot express; nobody ever makes them, they are markers:
+//   tenon.structure tensor(row, type, attributes)   a tensor with its Python class (a global, or None where the row's
+//   kind
 //                                                   says it all) and its attribute state (or None)
 //   tenon.structure storage(row)                    the storage itself, not a tensor; the row spans the whole slot
 #pragma once
@@ -28,8 +29,8 @@ inline constexpr std::string_view structure_module = "tenon.structure";
 // content, that is named directly (`optimizer/param_groups`), else by <args>, <items>, <state>.
 //
 // `visit` is called with every container, object and persistent id, and returns the node whose content is walked below
-// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place while that costs at
-// most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth.
+// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place while that costs
+// at most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth.
 using StructureVisitor = std::function<NodeId(NodeId node, const std::string& name)>;
 void walk_structure(const PickleGraph& graph, const StructureVisitor& visit);
 
@@ -51,8 +52,8 @@ void become_row(PickleGraph& graph, NodeId node, const StructureRow& row);
 
 // REQUIRES: every persistent id is a row number.
 std::vector<std::byte> encode_structure(const PickleGraph& graph);
-// `canonical` maps a row to the first row that is the same object; all rows that map to one become one node, so identity
-// does not depend on how the encoder shared them. Throws corrupt for a row that is not below `row_count`.
+// `canonical` maps a row to the first row that is the same object; all rows that map to one become one node, so
+// identity does not depend on how the encoder shared them. Throws corrupt for a row that is not below `row_count`.
 PickleGraph decode_structure(std::span<const std::byte> bytes, std::uint32_t row_count,
                              const std::function<std::uint32_t(std::uint32_t)>& canonical);
 

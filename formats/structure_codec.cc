@@ -43,9 +43,7 @@ std::optional<StructureRow> structure_row(const PickleGraph& graph, NodeId node)
     throw Error(ErrorKind::corrupt, {.what = "malformed marker in structure", .file = std::string(file_label)});
   }
   if (is_storage) return StructureRow{.row = *row, .is_storage = true};
-  return StructureRow{.row = *row,
-                      .type = optional_node(graph, args[1]),
-                      .attributes = optional_node(graph, args[2])};
+  return StructureRow{.row = *row, .type = optional_node(graph, args[1]), .attributes = optional_node(graph, args[2])};
 }
 
 void become_row(PickleGraph& graph, NodeId node, const StructureRow& row) {

@@ -95,10 +95,11 @@ void Describer::show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lin
 // A short list or tuple of scalars fits its own line.
 bool Describer::is_inline(NodeId node) const {
   const PickleKind kind = graph_.kind(node);
-  const bool is_sequence = kind == PickleKind::list || kind == PickleKind::tuple || kind == PickleKind::set ||
-                           kind == PickleKind::frozenset;
+  const bool is_sequence =
+      kind == PickleKind::list || kind == PickleKind::tuple || kind == PickleKind::set || kind == PickleKind::frozenset;
   const auto items = graph_.items(node);
-  return is_sequence && std::none_of(items.begin(), items.end(), [&](NodeId item) { return graph_.is_container(item); });
+  return is_sequence &&
+         std::none_of(items.begin(), items.end(), [&](NodeId item) { return graph_.is_container(item); });
 }
 
 std::string Describer::summary(NodeId node) const {
@@ -106,16 +107,22 @@ std::string Describer::summary(NodeId node) const {
   if (is_inline(node)) return inline_items(node);
   const std::size_t size = graph_.items(node).size();
   switch (graph_.kind(node)) {
-    case PickleKind::dict: return fmt::format("dict of {}", size / 2);
-    case PickleKind::list: return fmt::format("list of {}", size);
-    case PickleKind::tuple: return fmt::format("tuple of {}", size);
-    case PickleKind::set: return fmt::format("set of {}", size);
-    case PickleKind::frozenset: return fmt::format("frozenset of {}", size);
+    case PickleKind::dict:
+      return fmt::format("dict of {}", size / 2);
+    case PickleKind::list:
+      return fmt::format("list of {}", size);
+    case PickleKind::tuple:
+      return fmt::format("tuple of {}", size);
+    case PickleKind::set:
+      return fmt::format("set of {}", size);
+    case PickleKind::frozenset:
+      return fmt::format("frozenset of {}", size);
     case PickleKind::object: {
       const NodeId callable = graph_.object(node).callable;
       return graph_.is(callable, PickleKind::global) ? scalar(callable) : "object";
     }
-    default: return scalar(node);
+    default:
+      return scalar(node);
   }
 }
 
@@ -131,17 +138,26 @@ std::string Describer::scalar(NodeId node) const {
     return printable(text.substr(0, max_text_bytes)) + (is_long ? fmt::format("... ({} bytes)", text.size()) : "");
   };
   switch (graph_.kind(node)) {
-    case PickleKind::none: return "None";
-    case PickleKind::boolean: return graph_.boolean(node) ? "True" : "False";
-    case PickleKind::integer: return std::to_string(graph_.integer(node));
-    case PickleKind::floating: return fmt::format("{}", graph_.floating(node));
-    case PickleKind::string: return "'" + shorten(graph_.text(node)) + "'";
+    case PickleKind::none:
+      return "None";
+    case PickleKind::boolean:
+      return graph_.boolean(node) ? "True" : "False";
+    case PickleKind::integer:
+      return std::to_string(graph_.integer(node));
+    case PickleKind::floating:
+      return fmt::format("{}", graph_.floating(node));
+    case PickleKind::string:
+      return "'" + shorten(graph_.text(node)) + "'";
     case PickleKind::global:
       return shorten(fmt::format("{}.{}", graph_.global_module(node), graph_.global_name(node)));
-    case PickleKind::big_integer: return fmt::format("integer of {} bytes", graph_.text(node).size());
-    case PickleKind::bytes: return fmt::format("{} bytes", graph_.text(node).size());
-    case PickleKind::bytearray: return fmt::format("bytearray of {}", graph_.text(node).size());
-    default: return "object";
+    case PickleKind::big_integer:
+      return fmt::format("integer of {} bytes", graph_.text(node).size());
+    case PickleKind::bytes:
+      return fmt::format("{} bytes", graph_.text(node).size());
+    case PickleKind::bytearray:
+      return fmt::format("bytearray of {}", graph_.text(node).size());
+    default:
+      return "object";
   }
 }
 
@@ -153,10 +169,14 @@ std::string Describer::inline_items(NodeId node) const {
   const bool is_lone_tuple = graph_.is(node, PickleKind::tuple) && items.size() == 1;
   const std::string inner = fmt::format("{}{}", fmt::join(shown, ", "), is_lone_tuple ? "," : "");
   switch (graph_.kind(node)) {
-    case PickleKind::tuple: return "(" + inner + ")";
-    case PickleKind::list: return "[" + inner + "]";
-    case PickleKind::set: return "set(" + inner + ")";
-    default: return "frozenset(" + inner + ")";
+    case PickleKind::tuple:
+      return "(" + inner + ")";
+    case PickleKind::list:
+      return "[" + inner + "]";
+    case PickleKind::set:
+      return "set(" + inner + ")";
+    default:
+      return "frozenset(" + inner + ")";
   }
 }
 

@@ -79,7 +79,8 @@ class Rebuilder {
   TorchObject run() {
     find_rows();
     choose_storage_types();
-    for (const auto& [node, row] : rows_) graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
+    for (const auto& [node, row] : rows_)
+      graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
     return {std::move(graph_), std::move(slots_)};
   }
 
@@ -102,7 +103,9 @@ class Rebuilder {
   NodeId make_tensor(const StructureRow& structure);
   Call base_call(const TensorRow& row, bool requires_grad);
   Call dense_call(const TensorRow& row, bool requires_grad);
-  NodeId make_storage_reference(std::uint32_t row) { return graph_.add_persistent(storage_reference(table_.row(row).slot)); }
+  NodeId make_storage_reference(std::uint32_t row) {
+    return graph_.add_persistent(storage_reference(table_.row(row).slot));
+  }
   NodeId storage_reference(std::uint32_t slot);
   NodeId offset_of(const TensorRow& row);
   NodeId dtype_global(DType dtype) { return global("torch", dtype_info(dtype).name); }
@@ -147,7 +150,8 @@ void Rebuilder::note_use(const StructureRow& structure) {
   const TensorRow row = table_.row(structure.row);
   if (row.slot == no_slot) {
     if (!structure.is_storage) return;
-    throw Error(ErrorKind::corrupt, {.what = "structure has a storage where the row has none", .got = printable(row.name)});
+    throw Error(ErrorKind::corrupt,
+                {.what = "structure has a storage where the row has none", .got = printable(row.name)});
   }
   const auto [entry, is_new] = uses_.try_emplace(row.slot);
   SlotUse& use = entry->second;
@@ -164,8 +168,8 @@ void Rebuilder::note_use(const StructureRow& structure) {
   }
 }
 
-// Typed where torch itself would, and also where an untyped slot has tensors of one such type only: old releases of torch
-// read no others. A bare storage keeps what it was.
+// Typed where torch itself would, and also where an untyped slot has tensors of one such type only: old releases of
+// torch read no others. A bare storage keeps what it was.
 void Rebuilder::choose_storage_types() {
   for (auto& [slot, use] : uses_) {
     const DType declared = table_.slot(slot).storage_dtype;
@@ -202,19 +206,23 @@ NodeId Rebuilder::make_tensor(const StructureRow& structure) {
 
 Rebuilder::Call Rebuilder::base_call(const TensorRow& row, bool requires_grad) {
   if (!row.quantizer.empty()) {
-    throw Error(ErrorKind::unsupported, {.what = "tensor with a quantizer of its own cannot be exported",
-                                         .got = printable(row.name)});
+    throw Error(ErrorKind::unsupported,
+                {.what = "tensor with a quantizer of its own cannot be exported", .got = printable(row.name)});
   }
   if (row.slot != no_slot) return dense_call(row, requires_grad);
   return {global("torch._utils", "_rebuild_meta_tensor_no_storage"),
-          graph_.add_tuple({dtype_global(row.dtype), extents(row.shape), extents(row.stride),
-                            graph_.add_boolean(requires_grad)})};
+          graph_.add_tuple(
+              {dtype_global(row.dtype), extents(row.shape), extents(row.stride), graph_.add_boolean(requires_grad)})};
 }
 
 Rebuilder::Call Rebuilder::dense_call(const TensorRow& row, bool requires_grad) {
   const bool is_typed = uses_.at(row.slot).storage_dtype == row.dtype;
-  std::vector<NodeId> args{graph_.add_persistent(storage_reference(row.slot)), offset_of(row), extents(row.shape),
-                           extents(row.stride), graph_.add_boolean(requires_grad), hooks()};
+  std::vector<NodeId> args{graph_.add_persistent(storage_reference(row.slot)),
+                           offset_of(row),
+                           extents(row.shape),
+                           extents(row.stride),
+                           graph_.add_boolean(requires_grad),
+                           hooks()};
   if (!is_typed) args.push_back(dtype_global(row.dtype));
   if (row.is_conj || row.is_neg) args.push_back(metadata(row));
   const NodeId function = global("torch._utils", is_typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
@@ -238,9 +246,10 @@ NodeId Rebuilder::storage_reference(std::uint32_t slot) {
 NodeId Rebuilder::offset_of(const TensorRow& row) {
   const std::uint64_t item = item_bytes(row.dtype);
   if (row.storage_offset_bytes % item != 0) {
-    throw Error(ErrorKind::unsupported, {.what = "tensor does not begin at a whole element of its storage",
-                                         .got = fmt::format("{}: byte {}", printable(row.name), row.storage_offset_bytes),
-                                         .wanted = fmt::format("a multiple of {}", item)});
+    throw Error(ErrorKind::unsupported,
+                {.what = "tensor does not begin at a whole element of its storage",
+                 .got = fmt::format("{}: byte {}", printable(row.name), row.storage_offset_bytes),
+                 .wanted = fmt::format("a multiple of {}", item)});
   }
   return graph_.add_integer(static_cast<std::int64_t>(row.storage_offset_bytes / item));
 }

@@ -1,8 +1,8 @@
-// From rows and structure back to the object that torch.load returns: the pickle of a torch archive and the order of its
-// storages.
+// From rows and structure back to the object that torch.load returns: the pickle of a torch archive and the order of
+// its storages.
 //
-// Errors: not_found for a prefix that selects nothing, corrupt for a structure that contradicts the rows, unsupported for
-// what torch's format cannot say.
+// Errors: not_found for a prefix that selects nothing, corrupt for a structure that contradicts the rows, unsupported
+// for what torch's format cannot say.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct TensorTable {
 };
 
 struct TorchObject {
-  PickleGraph graph{};                // with torch's rebuild calls and storage references
+  PickleGraph graph{};                 // with torch's rebuild calls and storage references
   std::vector<std::uint32_t> slots{};  // data/0, data/1, ...
 };
 

@@ -60,8 +60,10 @@ Archive::Archive(std::shared_ptr<const ZipReader> reader, std::string top)
 void Archive::check_top_directory() const {
   for (const ZipEntry& entry : reader_->entries()) {
     if (entry.name.starts_with(top_ + "/")) continue;
-    throw Error(ErrorKind::corrupt, {.what = "archive has a file outside its directory", .file = path(),
-                                     .got = entry.name, .wanted = top_ + "/..."});
+    throw Error(ErrorKind::corrupt, {.what = "archive has a file outside its directory",
+                                     .file = path(),
+                                     .got = entry.name,
+                                     .wanted = top_ + "/..."});
   }
 }
 
@@ -74,12 +76,15 @@ void Archive::check_version() const {
   const std::string text = read_marker(*entry);
   int version = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version);
-  if (error != std::errc{} || text.find_first_not_of(" \r\n", static_cast<std::size_t>(end - text.data())) != text.npos) {
+  if (error != std::errc{} ||
+      text.find_first_not_of(" \r\n", static_cast<std::size_t>(end - text.data())) != text.npos) {
     throw Error(ErrorKind::corrupt, {.what = "malformed version record", .file = label("version"), .got = text});
   }
   if (version < 1 || version > newest_archive_version) {
-    throw Error(ErrorKind::unsupported, {.what = "archive has an unknown version", .file = label("version"),
-                                         .got = text, .wanted = fmt::format("1 to {}", newest_archive_version)});
+    throw Error(ErrorKind::unsupported, {.what = "archive has an unknown version",
+                                         .file = label("version"),
+                                         .got = text,
+                                         .wanted = fmt::format("1 to {}", newest_archive_version)});
   }
 }
 
@@ -89,8 +94,8 @@ bool Archive::read_byte_order() const {
   if (entry == nullptr) return false;
   const std::string text = read_marker(*entry);
   if (text == "big" || text == "little") return text == "big";
-  throw Error(ErrorKind::corrupt, {.what = "unknown byte order", .file = label("byteorder"), .got = text,
-                                   .wanted = "little or big"});
+  throw Error(ErrorKind::corrupt,
+              {.what = "unknown byte order", .file = label("byteorder"), .got = text, .wanted = "little or big"});
 }
 
 std::string Archive::read_marker(const ZipEntry& entry) const {
@@ -132,8 +137,8 @@ std::uint32_t SlotTable::slot_of(const TorchStorage& storage) {
   check_size(storage, draft.nbytes);
   if (draft.storage_dtype == storage.dtype) return slot;
   if (archive_.is_big_endian() && unit_bytes(draft.storage_dtype) != unit_bytes(storage.dtype)) {
-    throw Error(ErrorKind::unsupported,
-                {.what = "big-endian storage is used with several element types", .file = archive_.label("data/" + storage.key)});
+    throw Error(ErrorKind::unsupported, {.what = "big-endian storage is used with several element types",
+                                         .file = archive_.label("data/" + storage.key)});
   }
   draft.storage_dtype = DType::invalid;  // several types on the same bytes
   return slot;
@@ -143,7 +148,8 @@ std::uint32_t SlotTable::add(const TorchStorage& storage) {
   const std::string name = "data/" + storage.key;
   const ZipEntry* entry = archive_.find(name);
   if (entry == nullptr && storage.nbytes != 0) {
-    throw Error(ErrorKind::corrupt, {.what = "archive lacks a storage that its object uses", .file = archive_.label(name)});
+    throw Error(ErrorKind::corrupt,
+                {.what = "archive lacks a storage that its object uses", .file = archive_.label(name)});
   }
   SlotDraft slot{.storage_dtype = storage.dtype, .location = storage.location};
   if (entry != nullptr) {
@@ -162,22 +168,25 @@ std::uint32_t SlotTable::add(const TorchStorage& storage) {
 void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
   const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
   if (record_bytes >= storage.nbytes && record_bytes - storage.nbytes < item) return;
-  throw Error(ErrorKind::corrupt,
-              {.what = "storage record has the wrong length", .file = archive_.label("data/" + storage.key),
-               .got = fmt::format("{} bytes", record_bytes), .wanted = fmt::format("{} bytes", storage.nbytes)});
+  throw Error(ErrorKind::corrupt, {.what = "storage record has the wrong length",
+                                   .file = archive_.label("data/" + storage.key),
+                                   .got = fmt::format("{} bytes", record_bytes),
+                                   .wanted = fmt::format("{} bytes", storage.nbytes)});
 }
 
 void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
   if (!archive_.is_big_endian() || slots_[slot].storage_dtype != DType::invalid || unit_bytes(dtype) == 1) return;
   throw Error(ErrorKind::unsupported,
               {.what = "big-endian file has an untyped storage, whose byte order torch itself does not restore",
-               .file = pickle_, .got = std::string(dtype_info(dtype).name)});
+               .file = pickle_,
+               .got = std::string(dtype_info(dtype).name)});
 }
 
 // Walks the object once and makes a row of every tensor and every bare storage.
 class Importer {
  public:
-  explicit Importer(const Archive& archive) : archive_(archive), pickle_(archive.label("data.pkl")), slots_(archive, pickle_) {}
+  explicit Importer(const Archive& archive)
+      : archive_(archive), pickle_(archive.label("data.pkl")), slots_(archive, pickle_) {}
 
   Draft run();
 
@@ -195,8 +204,8 @@ class Importer {
   SlotTable slots_;
   PickleGraph graph_;
   Draft draft_;
-  std::vector<std::pair<NodeId, StructureRow>> found_;      // what becomes a row once the walk is over
-  std::unordered_map<NodeId, std::size_t> row_of_node_;     // index in found_
+  std::vector<std::pair<NodeId, StructureRow>> found_;   // what becomes a row once the walk is over
+  std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   std::unordered_set<std::string> names_;
   std::uint64_t names_bytes_ = 0;
 };
@@ -216,8 +225,8 @@ void Importer::read_object() {
   const auto bytes = archive_.read(*entry, max_pickle_bytes);
   auto result = read_pickle(bytes, {.file = pickle_});
   if (result.consumed_bytes != bytes.size()) {
-    throw Error(ErrorKind::corrupt, {.what = "pickle is followed by something else", .file = pickle_,
-                                     .offset = result.consumed_bytes});
+    throw Error(ErrorKind::corrupt,
+                {.what = "pickle is followed by something else", .file = pickle_, .offset = result.consumed_bytes});
   }
   graph_ = std::move(result.graph);
 }
@@ -238,8 +247,8 @@ NodeId Importer::visit(NodeId node, const std::string& name) {
   }
   if (graph_.is(node, PickleKind::object) && graph_.is(graph_.object(node).callable, PickleKind::global) &&
       graph_.global_module(graph_.object(node).callable) == structure_module) {
-    throw Error(ErrorKind::unsupported, {.what = "object uses a name that is reserved", .file = pickle_,
-                                         .got = std::string(structure_module)});
+    throw Error(ErrorKind::unsupported,
+                {.what = "object uses a name that is reserved", .file = pickle_, .got = std::string(structure_module)});
   }
   return node;
 }
@@ -260,14 +269,22 @@ void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
 }
 
 TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
-  TensorDraft row{.name = unique_name(name), .dtype = tensor.dtype, .kind = tensor.kind,
-                  .requires_grad = tensor.requires_grad, .is_conj = tensor.is_conj, .is_neg = tensor.is_neg,
-                  .shape = tensor.shape, .stride = tensor.stride};
+  TensorDraft row{.name = unique_name(name),
+                  .dtype = tensor.dtype,
+                  .kind = tensor.kind,
+                  .requires_grad = tensor.requires_grad,
+                  .is_conj = tensor.is_conj,
+                  .is_neg = tensor.is_neg,
+                  .shape = tensor.shape,
+                  .stride = tensor.stride};
   if (tensor.shape.size() > max_rank) {
-    throw Error(ErrorKind::limit, {.what = "tensor " + row.name + " has too many dimensions", .file = pickle_,
-                                   .got = std::to_string(tensor.shape.size()), .wanted = fmt::format("at most {}", max_rank)});
+    throw Error(ErrorKind::limit, {.what = "tensor " + row.name + " has too many dimensions",
+                                   .file = pickle_,
+                                   .got = std::to_string(tensor.shape.size()),
+                                   .wanted = fmt::format("at most {}", max_rank)});
   }
-  if (tensor.type != no_node) row.wrapper = fmt::format("{}.{}", graph_.global_module(tensor.type), graph_.global_name(tensor.type));
+  if (tensor.type != no_node)
+    row.wrapper = fmt::format("{}.{}", graph_.global_module(tensor.type), graph_.global_name(tensor.type));
   const std::uint64_t reached = reached_bytes(tensor, row.name, pickle_);
   if (tensor.storage == no_node) return row;
   const TorchStorage storage = parse_torch_storage(graph_, tensor.storage, pickle_);
@@ -275,7 +292,8 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
   slots_.check_byte_order(row.slot, tensor.dtype);
   row.storage_offset_bytes = static_cast<std::uint64_t>(tensor.offset) * item_bytes(tensor.dtype);
   if (reached > slots_.slots()[row.slot].nbytes) {
-    throw Error(ErrorKind::corrupt, {.what = "tensor " + row.name + " reaches outside its storage", .file = pickle_,
+    throw Error(ErrorKind::corrupt, {.what = "tensor " + row.name + " reaches outside its storage",
+                                     .file = pickle_,
                                      .got = fmt::format("{} bytes", reached),
                                      .wanted = fmt::format("at most {}", slots_.slots()[row.slot].nbytes)});
   }
@@ -286,16 +304,21 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
 TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::string& name) {
   const std::uint32_t slot = slots_.slot_of(storage);
   const DType dtype = storage.dtype == DType::invalid ? DType::uint8 : storage.dtype;
-  const std::uint64_t elements = slots_.slots()[slot].nbytes / item_bytes(dtype) * (8 * item_bytes(dtype) / dtype_info(dtype).bits);
-  return {.name = unique_name(name), .dtype = dtype, .slot = slot,
-          .shape = {static_cast<std::int64_t>(elements)}, .stride = {1}};
+  const std::uint64_t elements =
+      slots_.slots()[slot].nbytes / item_bytes(dtype) * (8 * item_bytes(dtype) / dtype_info(dtype).bits);
+  return {.name = unique_name(name),
+          .dtype = dtype,
+          .slot = slot,
+          .shape = {static_cast<std::int64_t>(elements)},
+          .stride = {1}};
 }
 
 // Names are unique except where a dict holds two keys that are written alike (NaN, or a hostile file).
 std::string Importer::unique_name(const std::string& name) {
   if (draft_.tensors.size() >= max_rows || names_bytes_ > max_all_names_bytes) {
-    throw Error(ErrorKind::limit, {.what = "object holds too many tensors", .file = pickle_,
-                                   .wanted = fmt::format("at most {}", max_rows)});
+    throw Error(
+        ErrorKind::limit,
+        {.what = "object holds too many tensors", .file = pickle_, .wanted = fmt::format("at most {}", max_rows)});
   }
   std::string unique = name.empty() ? "." : name;
   for (std::size_t i = draft_.tensors.size(); names_.contains(unique); ++i) {

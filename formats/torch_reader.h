@@ -8,7 +8,8 @@
 
 namespace tenon {
 
-// `top` is the directory that all entries are in. The draft's sources keep the reader. Throws corrupt, unsupported, limit.
+// `top` is the directory that all entries are in. The draft's sources keep the reader. Throws corrupt, unsupported,
+// limit.
 Draft read_torch_archive(std::shared_ptr<const ZipReader> reader, const std::string& top);
 
 }  // namespace tenon

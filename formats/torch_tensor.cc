@@ -26,8 +26,7 @@ DType storage_dtype(std::string_view class_name, const std::string& file) {
   if (class_name == "UntypedStorage") return DType::invalid;
   const DType dtype = dtype_from_torch_storage(class_name);
   if (dtype != DType::invalid) return dtype;
-  throw Error(ErrorKind::unsupported,
-              {.what = "unknown storage class", .file = file, .got = std::string(class_name)});
+  throw Error(ErrorKind::unsupported, {.what = "unknown storage class", .file = file, .got = std::string(class_name)});
 }
 
 // Reads the arguments of one rebuild call; every reader throws corrupt for the wrong kind.
@@ -85,7 +84,9 @@ bool apply_metadata(const PickleGraph& graph, NodeId id, TorchTensor& tensor) {
   const auto items = graph.items(id);
   for (std::size_t i = 0; i < items.size(); i += 2) {
     if (!graph.is(items[i], PickleKind::string) || !graph.is(items[i + 1], PickleKind::boolean)) return false;
-    bool* flag = graph.text(items[i]) == "conj" ? &tensor.is_conj : graph.text(items[i]) == "neg" ? &tensor.is_neg : nullptr;
+    bool* flag = graph.text(items[i]) == "conj"  ? &tensor.is_conj
+                 : graph.text(items[i]) == "neg" ? &tensor.is_neg
+                                                 : nullptr;
     if (flag == nullptr) return false;
     *flag = graph.boolean(items[i + 1]);
   }
@@ -194,7 +195,8 @@ TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const st
   const bool is_storage = graph.is(id, PickleKind::tuple) && items.size() == 5 && is_text(graph, items[0]) &&
                           graph.text(items[0]) == "storage";
   if (!is_storage) {
-    throw Error(ErrorKind::unsupported, {.what = "pickle refers to something that is not a torch storage", .file = file});
+    throw Error(ErrorKind::unsupported,
+                {.what = "pickle refers to something that is not a torch storage", .file = file});
   }
   const bool is_well_formed = graph.is(items[1], PickleKind::global) && is_text(graph, items[2]) &&
                               is_text(graph, items[3]) && graph.is(items[4], PickleKind::integer);
@@ -223,7 +225,8 @@ std::uint64_t reached_bytes(const TorchTensor& tensor, const std::string& name, 
     return fmt::format("shape [{}], stride [{}], offset {}", fmt::join(tensor.shape, ", "),
                        fmt::join(tensor.stride, ", "), tensor.offset);
   };
-  if (tensor.shape.size() != tensor.stride.size()) corrupt(file, "tensor " + name + " has unequal shape and stride", describe());
+  if (tensor.shape.size() != tensor.stride.size())
+    corrupt(file, "tensor " + name + " has unequal shape and stride", describe());
   bool is_empty = false;
   bool overflows = false;
   std::int64_t numel = 1;

@@ -18,21 +18,21 @@ struct TorchStorage {
   DType dtype = DType::invalid;  // invalid: UntypedStorage
   std::string key;
   std::string location;
-  std::uint64_t nbytes = 0;      // numel in bytes, checked for overflow
+  std::uint64_t nbytes = 0;  // numel in bytes, checked for overflow
 };
 
 struct TorchTensor {
-  NodeId storage = no_node;      // its persistent id; no_node: a meta tensor
+  NodeId storage = no_node;  // its persistent id; no_node: a meta tensor
   DType dtype = DType::invalid;
   TensorKind kind = TensorKind::plain;
   bool requires_grad = false;
   bool is_conj = false;
   bool is_neg = false;
-  std::int64_t offset = 0;       // elements
+  std::int64_t offset = 0;  // elements
   std::vector<std::int64_t> shape{};
   std::vector<std::int64_t> stride{};
-  NodeId type = no_node;         // the Python class (a global) if it is neither Tensor nor Parameter
-  NodeId attributes = no_node;   // Python attribute state
+  NodeId type = no_node;        // the Python class (a global) if it is neither Tensor nor Parameter
+  NodeId attributes = no_node;  // Python attribute state
 };
 
 // `file` names the pickle in messages. REQUIRES: `node` is a persistent id.
@@ -40,8 +40,8 @@ TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const st
 // nullopt if `node` is not a call that makes a plain dense tensor or parameter.
 std::optional<TorchTensor> parse_torch_tensor(const PickleGraph& graph, NodeId node, const std::string& file);
 
-// Bytes from the start of the storage that `tensor` reaches, 0 if it has no elements. Throws corrupt where offset, shape
-// and stride are no tensor or overflow.
+// Bytes from the start of the storage that `tensor` reaches, 0 if it has no elements. Throws corrupt where offset,
+// shape and stride are no tensor or overflow.
 std::uint64_t reached_bytes(const TorchTensor& tensor, const std::string& name, const std::string& file);
 
 }  // namespace tenon

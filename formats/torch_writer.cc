@@ -34,7 +34,8 @@ std::string archive_name(const std::filesystem::path& out) {
   std::string name = out.filename().string();
   name = name.substr(0, name.rfind('.'));
   const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7F && c != '\\' && c != '/'; };
-  const bool is_usable = !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
+  const bool is_usable =
+      !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
   return is_usable ? name : "archive";
 }
 
@@ -42,7 +43,9 @@ std::string archive_name(const std::filesystem::path& out) {
 class PendingFile {
  public:
   explicit PendingFile(std::filesystem::path final_path)
-      : final_path_(std::move(final_path)), pending_path_(pending_name(final_path_)), file_(File::create(pending_path_)) {}
+      : final_path_(std::move(final_path)),
+        pending_path_(pending_name(final_path_)),
+        file_(File::create(pending_path_)) {}
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
   ~PendingFile() {

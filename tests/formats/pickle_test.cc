@@ -71,7 +71,9 @@ TEST(PickleReader, KeepsIntegersBeyondSixtyFourBits) {
 }
 
 TEST(PickleReader, ReadsFloatsAndBooleans) {
-  const PickleGraph graph = graph_of("(G\x40\x04\x00\x00\x00\x00\x00\x00" "F-1e400\nI01\n\x89t."s);
+  const PickleGraph graph = graph_of(
+      "(G\x40\x04\x00\x00\x00\x00\x00\x00"
+      "F-1e400\nI01\n\x89t."s);
   const auto items = graph.items(graph.root);
   ASSERT_EQ(items.size(), 4u);
   EXPECT_EQ(graph.floating(items[0]), 2.5);
@@ -92,13 +94,17 @@ TEST(PickleReader, ReadsStringsOfEveryProtocol) {
 
 TEST(PickleReader, KnowsTheSpellingsOfOldProtocols) {
   EXPECT_EQ(text_of("c_codecs\nencode\n(X\x02\0\0\0\xc3\xbfX\x06\0\0\0latin1tR."s, PickleKind::bytes), "\xff");
-  const PickleGraph set = graph_of("c__builtin__\nset\n](K\x01K\x02" "e\x85R.");
+  const PickleGraph set = graph_of(
+      "c__builtin__\nset\n](K\x01K\x02"
+      "e\x85R.");
   EXPECT_EQ(set.kind(set.root), PickleKind::set);
   EXPECT_EQ(set.items(set.root).size(), 2u);
 }
 
 TEST(PickleReader, SharesWhatTheMemoShares) {
-  const PickleGraph graph = graph_of("]q\x00(]q\x01h\x01h\x00" "e."s);
+  const PickleGraph graph = graph_of(
+      "]q\x00(]q\x01h\x01h\x00"
+      "e."s);
   const auto items = graph.items(graph.root);
   ASSERT_EQ(items.size(), 3u);
   EXPECT_EQ(items[0], items[1]);
@@ -112,7 +118,9 @@ TEST(PickleReader, NamesGlobalsWithoutResolvingThem) {
 }
 
 TEST(PickleReader, CollectsItemsAndStateOfAnObject) {
-  const PickleGraph graph = graph_of("cm\nC\n)\x81(K\x01" "e(K\x02K\x03u}b.");
+  const PickleGraph graph = graph_of(
+      "cm\nC\n)\x81(K\x01"
+      "e(K\x02K\x03u}b.");
   const PickleObject& object = graph.object(graph.root);
   EXPECT_TRUE(object.is_newobj);
   EXPECT_EQ(object.list_items.size(), 1u);
@@ -121,7 +129,8 @@ TEST(PickleReader, CollectsItemsAndStateOfAnObject) {
 }
 
 TEST(PickleReader, ReadsProtocolFour) {
-  const PickleGraph graph = graph_of("\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x01m\x94\x8c\x01n\x94\x93\x94)R\x94h\x02\x86."s);
+  const PickleGraph graph =
+      graph_of("\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x01m\x94\x8c\x01n\x94\x93\x94)R\x94h\x02\x86."s);
   EXPECT_TRUE(graph.is_global(graph.items(graph.root)[1], "m", "n"));
 }
 
@@ -168,11 +177,19 @@ const std::vector<Hostile> hostile_pickles{
     {"reduce_without_tuple", "cm\nn\n]R."},
     {"memo_never_set", "h\x05."},
     {"text_memo_malformed", "Ngx\n."},
-    {"string_longer_than_file", "X\xff\xff\xff\xff" "a."},
-    {"string_of_2_64", "\x8d\xff\xff\xff\xff\xff\xff\xff\xff" "a."},
-    {"bytes_of_2_63", "\x8e\xff\xff\xff\xff\xff\xff\xff\x7f" "a."},
+    {"string_longer_than_file",
+     "X\xff\xff\xff\xff"
+     "a."},
+    {"string_of_2_64",
+     "\x8d\xff\xff\xff\xff\xff\xff\xff\xff"
+     "a."},
+    {"bytes_of_2_63",
+     "\x8e\xff\xff\xff\xff\xff\xff\xff\x7f"
+     "a."},
     {"bytearray_of_2_40", "\x96\0\0\0\0\0\x01\0\0."s},
-    {"long_longer_than_file", "\x8b\xff\xff\xff\x7f" "a."},
+    {"long_longer_than_file",
+     "\x8b\xff\xff\xff\x7f"
+     "a."},
     {"frame_longer_than_file", "\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff."},
     {"invalid_utf8", "X\x01\0\0\0\xff."s},
     {"unterminated_line", "cos"},
@@ -186,7 +203,10 @@ const std::vector<Hostile> hostile_pickles{
     {"protocol_six", "\x80\x06N.", ErrorKind::unsupported},
     {"extension", "\x82\x01.", ErrorKind::unsupported},
     {"out_of_band", "\x97.", ErrorKind::unsupported},
-    {"dotted_global", "\x8c\x01m\x8c\x03" "a.b\x93.", ErrorKind::unsupported},
+    {"dotted_global",
+     "\x8c\x01m\x8c\x03"
+     "a.b\x93.",
+     ErrorKind::unsupported},
     {"state_twice", "cm\nC\n)\x81}b}b.", ErrorKind::unsupported},
     {"memo_of_2_32", "Nr\xff\xff\xff\xff.", ErrorKind::limit},
 };
@@ -201,7 +221,11 @@ TEST(PickleLimits, CountNodesAndMarks) {
 
 TEST(PickleLimits, SharingDoesNotMultiplyWork) {
   std::string laughs = "]";
-  for (int i = 0; i < 60; ++i) laughs += "q\x01]h\x01" "ah\x01" "a";
+  for (int i = 0; i < 60; ++i)
+    laughs +=
+        "q\x01]h\x01"
+        "ah\x01"
+        "a";
   const PickleGraph graph = graph_of(laughs + ".");
   EXPECT_EQ(graph.size(), 61u);
   EXPECT_LT(written(graph).size(), 1000u);
@@ -210,7 +234,9 @@ TEST(PickleLimits, SharingDoesNotMultiplyWork) {
 TEST(PickleLimits, CopiesOfOneListIntoManySetsAreBounded) {
   std::string pickle = "](";
   pickle += std::string(10'000, 'N');
-  pickle += "e\x85q\x01" "c__builtin__\nset\nq\x02";
+  pickle +=
+      "e\x85q\x01"
+      "c__builtin__\nset\nq\x02";
   for (int i = 0; i < 1000; ++i) pickle += "h\x02h\x01R";
   EXPECT_EQ(failure_of(pickle + "."), ErrorKind::limit);
 }
@@ -228,8 +254,10 @@ TEST(PickleLimits, DepthNeedsNoCallStack) {
 }
 
 const std::string specimen =
-    "\x80\x02}q\x00(X\x01\0\0\0aq\x01]q\x02(K\x01M\x00\x01J\xff\xff\xff\xff\x8a\x09\0\0\0\0\0\0\0\0\x01G@\x04\0\0\0\0\0\0"
-    "\x88\x89Neh\x01h\x02\x86q\x03h\x03h\x03" "ccollections\nOrderedDict\n)R(h\x01h\x02u}h\x01h\x00sbK\x07Qh\x01u."s;
+    "\x80\x02}q\x00(X\x01\0\0\0aq\x01]q\x02(K\x01M\x00\x01J\xff\xff\xff\xff\x8a\x09\0\0\0\0\0\0\0\0\x01G@"
+    "\x04\0\0\0\0\0\0"
+    "\x88\x89Neh\x01h\x02\x86q\x03h\x03h\x03"
+    "ccollections\nOrderedDict\n)R(h\x01h\x02u}h\x01h\x00sbK\x07Qh\x01u."s;
 
 TEST(PickleReader, SurvivesTruncationAtEveryByte) {
   EXPECT_NO_THROW(read(specimen));
@@ -273,9 +301,13 @@ TEST(PickleWriter, ChoosesTheShortestInteger) {
 TEST(PickleWriter, WritesBytesAndSetsAsProtocolTwoDoes) {
   PickleGraph graph;
   graph.root = graph.add_text(PickleKind::bytes, "\xff");
-  EXPECT_EQ(written(graph), "\x80\x02" "c_codecs\nencode\nX\x02\0\0\0\xc3\xbfX\x06\0\0\0latin1\x86R."s);
+  EXPECT_EQ(written(graph),
+            "\x80\x02"
+            "c_codecs\nencode\nX\x02\0\0\0\xc3\xbfX\x06\0\0\0latin1\x86R."s);
   graph.root = graph.add_container(PickleKind::set);
-  EXPECT_EQ(written(graph), "\x80\x02" "c__builtin__\nset\n]\x85R.");
+  EXPECT_EQ(written(graph),
+            "\x80\x02"
+            "c__builtin__\nset\n]\x85R.");
 }
 
 TEST(PickleWriter, SplitsLongContainersIntoBatches) {
@@ -293,18 +325,26 @@ TEST(PickleWriter, SplitsLongContainersIntoBatches) {
 
 // t = ([t, t],) and an object whose state holds the tuple that holds the object.
 TEST(PickleWriter, WritesCyclesThroughTuples) {
-  const PickleGraph list = graph_of(rewritten("]q\x00h\x00\x85q\x01" "0h\x00(h\x01h\x01" "e0h\x01."s));
+  const PickleGraph list =
+      graph_of(rewritten("]q\x00h\x00\x85q\x01"
+                         "0h\x00(h\x01h\x01"
+                         "e0h\x01."s));
   const NodeId inner = list.items(list.root)[0];
   ASSERT_EQ(list.kind(inner), PickleKind::list);
   EXPECT_THAT(list.items(inner), ElementsAre(list.root, list.root));
 
-  const PickleGraph object = graph_of(rewritten("cm\nC\n)\x81q\x00h\x00\x85q\x01" "0h\x00h\x01" "b0h\x01."s));
+  const PickleGraph object =
+      graph_of(rewritten("cm\nC\n)\x81q\x00h\x00\x85q\x01"
+                         "0h\x00h\x01"
+                         "b0h\x01."s));
   const NodeId instance = object.items(object.root)[0];
   EXPECT_EQ(object.object(instance).state, object.root);
 }
 
 TEST(PickleWriter, RefusesCyclesThatNothingCloses) {
-  const PickleGraph graph = graph_of("\x8fq\x01\x85q\x02" "0h\x01(h\x02\x90.");
+  const PickleGraph graph = graph_of(
+      "\x8fq\x01\x85q\x02"
+      "0h\x01(h\x02\x90.");
   EXPECT_THROW(written(graph), Error);
 }
 

@@ -36,8 +36,12 @@ std::vector<std::string> names_in(const std::string& pickle) { return names_in(g
 
 TEST(StructureNames, FollowKeysAndIndexes) {
   EXPECT_THAT(names_in("K\0Q."s), ElementsAre(""));
-  EXPECT_THAT(names_in("](K\0Q)K\1QK\2Q\x85" "e."s), ElementsAre("0", "2", "3/0"));
-  EXPECT_THAT(names_in("}(U\3a.bK\0QU\1a}U\1bK\1QsU\1" "0K\2QK\0K\3Qu."s), ElementsAre("a.b", "a/b", "\"0\"", "0"));
+  EXPECT_THAT(names_in("](K\0Q)K\1QK\2Q\x85"
+                       "e."s),
+              ElementsAre("0", "2", "3/0"));
+  EXPECT_THAT(names_in("}(U\3a.bK\0QU\1a}U\1bK\1QsU\1"
+                       "0K\2QK\0K\3Qu."s),
+              ElementsAre("a.b", "a/b", "\"0\"", "0"));
 }
 
 TEST(StructureNames, SpellOtherKeysAsLiterals) {
@@ -60,9 +64,7 @@ TEST(StructureNames, GiveASharedContainerEveryPlace) {
   EXPECT_THAT(names_in("]q\0(}U\1wK\0Qsq\1h\1e."s), ElementsAre("0/w", "1/w"));
 }
 
-TEST(StructureNames, EndCycles) {
-  EXPECT_THAT(names_in("]q\0(K\0Qh\0e."s), ElementsAre("0"));
-}
+TEST(StructureNames, EndCycles) { EXPECT_THAT(names_in("]q\0(K\0Qh\0e."s), ElementsAre("0")); }
 
 TEST(StructureNames, DoNotMultiplyWithSharing) {
   std::string laughs = "K\0Q\x85"s;
@@ -70,9 +72,7 @@ TEST(StructureNames, DoNotMultiplyWithSharing) {
   EXPECT_LT(names_in(laughs + ".").size(), 5000u);
 }
 
-TEST(StructureNames, RefuseAbsurdDepth) {
-  EXPECT_THROW(names_in(")" + std::string(20'000, '\x85') + "."), Error);
-}
+TEST(StructureNames, RefuseAbsurdDepth) { EXPECT_THROW(names_in(")" + std::string(20'000, '\x85') + "."), Error); }
 
 TEST(StructureFind, GivesTheNodeOfAName) {
   const PickleGraph graph = graph_of("}(U\1a}U\1bK\7QsU\1cK\1u."s);
@@ -90,7 +90,8 @@ TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
   const NodeId storage = graph.add_none();
   graph.root = graph.add_tuple({plain, typed, storage});
   become_row(graph, plain, {.row = 0});
-  become_row(graph, typed, {.row = 1, .type = graph.add_global("m", "Sub"), .attributes = graph.add_container(PickleKind::dict)});
+  become_row(graph, typed,
+             {.row = 1, .type = graph.add_global("m", "Sub"), .attributes = graph.add_container(PickleKind::dict)});
   become_row(graph, storage, {.row = 2, .is_storage = true});
 
   const PickleGraph again = decode_structure(encode_structure(graph), 3, [](std::uint32_t row) { return row; });
@@ -112,7 +113,8 @@ TEST(StructureRows, OfOneObjectBecomeOneNode) {
 }
 
 TEST(StructureRows, MustExist) {
-  for (const std::string& pickle : {"K\2Q."s, "J\xff\xff\xff\xffQ."s, "U\1aQ."s, "ctenon.structure\ntensor\nK\0Q\x85R."s}) {
+  for (const std::string& pickle :
+       {"K\2Q."s, "J\xff\xff\xff\xffQ."s, "U\1aQ."s, "ctenon.structure\ntensor\nK\0Q\x85R."s}) {
     const auto decode = [&] {
       const auto graph = decode_structure(std::as_bytes(std::span(pickle)), 2, [](std::uint32_t row) { return row; });
       structure_row(graph, graph.root);

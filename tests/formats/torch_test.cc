@@ -33,7 +33,9 @@ std::string data_of(std::initializer_list<T> values) {
 
 // Pickle text for the calls that torch writes; each leaves one value on the stack.
 std::string number(std::int64_t value) { return "L" + std::to_string(value) + "L\n"; }
-std::string text(const std::string& value) { return "X" + std::string{static_cast<char>(value.size())} + "\0\0\0"s + value; }
+std::string text(const std::string& value) {
+  return "X" + std::string{static_cast<char>(value.size())} + "\0\0\0"s + value;
+}
 std::string tuple(const std::vector<std::int64_t>& values) {
   std::string out = "(";
   for (const auto value : values) out += number(value);
@@ -138,7 +140,8 @@ class TorchFiles : public testing::Test {
   int files_ = 0;
 };
 
-std::string contents(const Draft& draft, std::uint32_t slot, std::uint64_t offset = 0, std::uint64_t size = UINT64_MAX) {
+std::string contents(const Draft& draft, std::uint32_t slot, std::uint64_t offset = 0,
+                     std::uint64_t size = UINT64_MAX) {
   std::string out(std::min(size, draft.slots[slot].nbytes - offset), '\0');
   draft.slots[slot].source.read(offset, std::as_writable_bytes(std::span(out)));
   return out;
@@ -154,7 +157,8 @@ const std::string four_floats = data_of<float>({1, 2, 3, 4});
 const View all_four{0, {4}, {1}};
 
 TEST_F(TorchFiles, GiveEveryTensorARow) {
-  const Archive archive{"}(" + text("w") + tensor(floats("0", 4), {1, {3}, {1}}) + text("b") + parameter(tensor(floats("1", 4), {0, {2, 2}, {1, 2}})) + "u",
+  const Archive archive{"}(" + text("w") + tensor(floats("0", 4), {1, {3}, {1}}) + text("b") +
+                            parameter(tensor(floats("1", 4), {0, {2, 2}, {1, 2}})) + "u",
                         {{"0", four_floats}, {"1", data_of<float>({5, 6, 7, 8})}}};
   const ImportedFile file = import(archive);
   const Draft& draft = file.draft();
@@ -169,7 +173,8 @@ TEST_F(TorchFiles, GiveEveryTensorARow) {
 }
 
 TEST_F(TorchFiles, KeepViewsOfOneStorageInOneSlot) {
-  const Archive archive{"](" + tensor(floats("0", 4), all_four) + tensor(floats("0", 4), {1, {2}, {2}}) + "e", {{"0", four_floats}}};
+  const Archive archive{"](" + tensor(floats("0", 4), all_four) + tensor(floats("0", 4), {1, {2}, {2}}) + "e",
+                        {{"0", four_floats}}};
   const ImportedFile file = round_trip(archive);
   ASSERT_EQ(file.draft().slots.size(), 1u);
   EXPECT_EQ(file.draft().tensors[1].storage_offset_bytes, 4u);
@@ -201,8 +206,9 @@ TEST_F(TorchFiles, AreWrittenInTheLayoutOfTorch) {
 }
 
 TEST_F(TorchFiles, AreAFixedPointOfImportAndExport) {
-  const Archive archive{"}(" + text("a") + tensor(floats("0", 4), all_four) + "q\1" + text("b") + "h\1" + text("c") + "](K\1\x88NG" +
-                            "\x40\4\0\0\0\0\0\0"s + text("s") + "e" + text("bare") + floats("0", 4) + "u",
+  const Archive archive{"}(" + text("a") + tensor(floats("0", 4), all_four) + "q\1" + text("b") + "h\1" + text("c") +
+                            "](K\1\x88NG" + "\x40\4\0\0\0\0\0\0"s + text("s") + "e" + text("bare") + floats("0", 4) +
+                            "u",
                         {{"0", four_floats}}};
   round_trip(archive);
   const std::string once = record(out_, out_.stem().string() + "/data.pkl");
@@ -211,7 +217,8 @@ TEST_F(TorchFiles, AreAFixedPointOfImportAndExport) {
 }
 
 TEST_F(TorchFiles, KeepTypesThatHaveNoTypedStorage) {
-  const Archive archive{tensor_v3(storage("torch.storage\nUntypedStorage", "0", 4), {1, {3}, {1}}, "float8_e5m2"), {{"0", "abcd"}}};
+  const Archive archive{tensor_v3(storage("torch.storage\nUntypedStorage", "0", 4), {1, {3}, {1}}, "float8_e5m2"),
+                        {{"0", "abcd"}}};
   const ImportedFile file = round_trip(archive);
   EXPECT_EQ(file.draft().tensors[0].dtype, DType::float8_e5m2);
   EXPECT_EQ(file.draft().slots[0].storage_dtype, DType::invalid);
@@ -219,8 +226,8 @@ TEST_F(TorchFiles, KeepTypesThatHaveNoTypedStorage) {
 }
 
 TEST_F(TorchFiles, ShareAStorageBetweenTypes) {
-  const std::string both = "](" + tensor(floats("0", 4), all_four) +
-                           tensor(storage("torch\nIntStorage", "0", 4), all_four) + "e";
+  const std::string both =
+      "](" + tensor(floats("0", 4), all_four) + tensor(storage("torch\nIntStorage", "0", 4), all_four) + "e";
   const ImportedFile file = round_trip({both, {{"0", four_floats}}});
   ASSERT_EQ(file.draft().slots.size(), 1u);
   EXPECT_EQ(file.draft().tensors[0].dtype, DType::float32);
@@ -228,10 +235,12 @@ TEST_F(TorchFiles, ShareAStorageBetweenTypes) {
 }
 
 TEST_F(TorchFiles, KeepAttributesClassesAndFlags) {
-  const std::string base = "ctorch._utils\n_rebuild_tensor_v2\ncm\nSub\n(" + view_arguments(storage("torch\nComplexFloatStorage", "0", 2), {0, {2}, {1}}) +
-                           "}" + text("conj") + "\x88st";
+  const std::string base = "ctorch._utils\n_rebuild_tensor_v2\ncm\nSub\n(" +
+                           view_arguments(storage("torch\nComplexFloatStorage", "0", 2), {0, {2}, {1}}) + "}" +
+                           text("conj") + "\x88st";
   const std::string attributes = "}" + text("t") + tensor(floats("1", 4), all_four) + "s";
-  const Archive archive{"ctorch._tensor\n_rebuild_from_type_v2\n(" + base + attributes + "tR", {{"0", four_floats}, {"1", four_floats}}};
+  const Archive archive{"ctorch._tensor\n_rebuild_from_type_v2\n(" + base + attributes + "tR",
+                        {{"0", four_floats}, {"1", four_floats}}};
   const ImportedFile file = round_trip(archive);
   EXPECT_THAT(names(file.draft()), ElementsAre(".", "t"));
   EXPECT_EQ(file.draft().tensors[0].wrapper, "m.Sub");
@@ -239,13 +248,15 @@ TEST_F(TorchFiles, KeepAttributesClassesAndFlags) {
 }
 
 TEST_F(TorchFiles, KeepTensorsThatHaveNoBytes) {
-  const ImportedFile file = round_trip({"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n" + tuple({2, 3}) + tuple({3, 1}) + "\x89tR"});
+  const ImportedFile file = round_trip({"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n" +
+                                        tuple({2, 3}) + tuple({3, 1}) + "\x89tR"});
   EXPECT_EQ(file.draft().tensors[0].slot, no_slot);
   EXPECT_THAT(file.draft().tensors[0].shape, ElementsAre(2, 3));
 }
 
 TEST_F(TorchFiles, LeaveUnknownObjectsAsTheyAre) {
-  const Archive archive{"}" + text("q") + "cm\nrebuild\n" + storage("torch\nQInt8Storage", "0", 4) + tensor(floats("1", 4), all_four) + "\x86Rs",
+  const Archive archive{"}" + text("q") + "cm\nrebuild\n" + storage("torch\nQInt8Storage", "0", 4) +
+                            tensor(floats("1", 4), all_four) + "\x86Rs",
                         {{"0", "abcd"}, {"1", four_floats}}};
   const ImportedFile file = round_trip(archive);
   EXPECT_THAT(names(file.draft()), ElementsAre("q/<args>/0", "q/<args>/1"));
@@ -253,8 +264,10 @@ TEST_F(TorchFiles, LeaveUnknownObjectsAsTheyAre) {
 }
 
 TEST_F(TorchFiles, ExportASubtreeWithoutItsPrefix) {
-  const std::string layers = "}(" + text("l.1.w") + tensor(floats("0", 4), all_four) + text("l.10.w") + tensor(floats("1", 4), all_four) + "u";
-  const ImportedFile imported = import({"}(" + text("m") + layers + text("e") + "K\1u", {{"0", four_floats}, {"1", four_floats}}});
+  const std::string layers =
+      "}(" + text("l.1.w") + tensor(floats("0", 4), all_four) + text("l.10.w") + tensor(floats("1", 4), all_four) + "u";
+  const ImportedFile imported =
+      import({"}(" + text("m") + layers + text("e") + "K\1u", {{"0", four_floats}, {"1", four_floats}}});
   const Snapshot snapshot = commit(imported.draft());
   EXPECT_THAT(names(exported(snapshot, {.prefix = "m", .sync = false}).draft()), ElementsAre("l.1.w", "l.10.w"));
   EXPECT_THAT(names(exported(snapshot, {.prefix = "m/l.1", .sync = false}).draft()), ElementsAre("w"));
@@ -277,14 +290,16 @@ TEST_F(TorchFiles, LeaveNothingBehindWhenExportFails) {
   const Snapshot snapshot = commit(imported.draft());
   fs::create_directories(directory_ / "taken.pt" / "x");
   EXPECT_THROW(export_torch(snapshot, directory_ / "taken.pt"), Error);
-  for (const auto& entry : fs::directory_iterator(directory_)) EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+  for (const auto& entry : fs::directory_iterator(directory_))
+    EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
 }
 
 TEST_F(TorchFiles, SwapTheBytesOfBigEndianFiles) {
   const Archive archive{"](" + tensor(storage("torch\nShortStorage", "0", 3), {0, {3}, {1}}) +
                             tensor(storage("torch\nComplexFloatStorage", "1", 1), {0, {1}, {1}}) + "e",
                         {{"0", "\1\2\3\4\5\6"}, {"1", "abcdefgh"}},
-                        "3\n", "big"};
+                        "3\n",
+                        "big"};
   const ImportedFile file = import(archive);
   EXPECT_EQ(contents(file.draft(), 0), "\2\1\4\3\6\5");
   EXPECT_EQ(contents(file.draft(), 0, 1, 3), "\1\4\3");
@@ -292,7 +307,10 @@ TEST_F(TorchFiles, SwapTheBytesOfBigEndianFiles) {
 }
 
 TEST_F(TorchFiles, RefuseUntypedStoragesOfBigEndianFiles) {
-  const Archive archive{tensor_v3(storage("torch.storage\nUntypedStorage", "0", 4), {0, {2}, {1}}, "uint16"), {{"0", "abcd"}}, "3\n", "big"};
+  const Archive archive{tensor_v3(storage("torch.storage\nUntypedStorage", "0", 4), {0, {2}, {1}}, "uint16"),
+                        {{"0", "abcd"}},
+                        "3\n",
+                        "big"};
   EXPECT_EQ(failure_kind(archive), ErrorKind::unsupported);
 }
 
@@ -304,7 +322,9 @@ TEST_F(TorchFiles, AreReadWithoutByteOrderAsLittleEndian) {
 TEST_F(TorchFiles, RefuseADamagedPayloadWhenItIsRead) {
   const fs::path path = write({tensor(floats("0", 4), all_four), {{"0", four_floats}}});
   const auto zip = ZipReader::open(std::make_shared<const File>(File::open(path)));
-  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(static_cast<std::streamoff>(zip.find("in/data/0")->data_offset)).put('!');
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary)
+      .seekp(static_cast<std::streamoff>(zip.find("in/data/0")->data_offset))
+      .put('!');
   const ImportedFile file = ImportedFile::open(path);
   contents(file.draft(), 0, 8, 8);
   EXPECT_THROW(contents(file.draft(), 0, 0, 8), Error);
@@ -325,7 +345,8 @@ TEST_F(TorchFiles, ThatContradictThemselvesAreCorrupt) {
       {"numel times size wraps", tensor(floats("0", 0x4000000000000001), {0, {1}, {1}})},
       {"record too short", tensor(floats("0", 5), {0, {1}, {1}})},
       {"record too long", tensor(floats("0", 3), {0, {1}, {1}})},
-      {"second use with other length", "](" + tensor(floats("0", 4), all_four) + tensor(floats("0", 3), {0, {1}, {1}}) + "e"},
+      {"second use with other length",
+       "](" + tensor(floats("0", 4), all_four) + tensor(floats("0", 3), {0, {1}, {1}}) + "e"},
       {"missing record", tensor(floats("9", 4), all_four)},
       {"negative numel", floats("0", -1)},
       {"numel is no integer", "(" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + "NtQ"},
@@ -347,7 +368,9 @@ TEST_F(TorchFiles, BeyondWhatWeKnowAreRefusedByName) {
 }
 
 TEST_F(TorchFiles, AcceptWhatIsOddButLegal) {
-  const auto import_one = [&](const View& view) { return import({tensor(floats("0", 4), view), {{"0", four_floats}}}); };
+  const auto import_one = [&](const View& view) {
+    return import({tensor(floats("0", 4), view), {{"0", four_floats}}});
+  };
   EXPECT_NO_THROW(import_one({3, {1}, {1}}));
   EXPECT_NO_THROW(import_one({0, {}, {}}));
   EXPECT_NO_THROW(import_one({0, {std::int64_t{1} << 40, 4}, {0, 1}}));
@@ -373,7 +396,8 @@ TEST_F(TorchFiles, OfOtherKindsAreNamed) {
 }
 
 TEST_F(TorchFiles, OfNoKindAreCorrupt) {
-  for (const std::string& content : {""s, "abc"s, "\x89PNG\r\n\x1a\n"s, "PK\3\4"s, "\x80\2"s, "\xff\0\0\0\0\0\0\0{}"s}) {
+  for (const std::string& content :
+       {""s, "abc"s, "\x89PNG\r\n\x1a\n"s, "PK\3\4"s, "\x80\2"s, "\xff\0\0\0\0\0\0\0{}"s}) {
     EXPECT_EQ(failure(write_raw(content)).kind(), ErrorKind::corrupt) << content;
   }
   EXPECT_EQ(failure(directory_ / "absent").kind(), ErrorKind::not_found);
@@ -389,7 +413,8 @@ TEST_F(TorchFiles, CutAnywhereGiveATypedError) {
 }
 
 TEST_F(TorchFiles, DescribeTheirStructure) {
-  const ImportedFile imported = import({"}" + text("w") + tensor(floats("0", 4), {0, {2, 2}, {2, 1}}) + "s", {{"0", four_floats}}});
+  const ImportedFile imported =
+      import({"}" + text("w") + tensor(floats("0", 4), {0, {2, 2}, {2, 1}}) + "s", {{"0", four_floats}}});
   EXPECT_EQ(describe_structure(commit(imported.draft())), "dict of 1\n  'w': float32 [2, 2]\n");
 }
 

@@ -4,7 +4,7 @@ Compared are values bit for bit (NaN payloads too: whole storages, not only what
 storage offset, requires_grad, conj and neg bits, the types of tensors and containers, key types and key order, Python
 attributes, which objects are one and the same, and which tensors share a storage.
 
-    assert_equal(got, wanted)   # raises AssertionError that names the place: "root['model'][3]: stride (1,), wanted (2,)"
+    assert_equal(got, wanted)   # raises AssertionError with the place: "root['model'][3]: stride (1,), wanted (2,)"
 """
 
 import collections
@@ -69,7 +69,7 @@ class _Comparison:
 
     def _compare_dicts(self, got, wanted, place):
         _same(len(got), len(wanted), "length", place)
-        for i, (got_key, wanted_key) in enumerate(zip(got, wanted)):
+        for i, (got_key, wanted_key) in enumerate(zip(got, wanted, strict=True)):
             self.compare(got_key, wanted_key, f"key {i} of {place}")
             self.compare(got[got_key], wanted[wanted_key], f"{place}[{wanted_key!r}]")
         if isinstance(wanted, collections.defaultdict):
@@ -78,7 +78,7 @@ class _Comparison:
 
     def _compare_sequences(self, got, wanted, place):
         _same(len(got), len(wanted), "length", place)
-        for i, (a, b) in enumerate(zip(got, wanted)):
+        for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
             self.compare(a, b, f"{place}[{i}]")
 
     def _compare_attributes(self, got, wanted, place):

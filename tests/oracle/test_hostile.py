@@ -129,7 +129,7 @@ def test_is_refused_or_held_as_data(measured, store, tmp_path, what):
 @pytest.mark.parametrize("what", CODE)
 def test_code_is_never_run(tenon, store, tmp_path, what):
     mark, out = tmp_path / "was-here", tmp_path / "out.pt"
-    file = given(tmp_path, archive(program(code(mark)[what])))
+    file = given(tmp_path, archive(program(code(str(mark))[what])))
     imported = tenon.run("import", file, store=store).returncode == 0
     verbs = [["ls", file], ["tree", file], ["show", "--structure", file]]
     if imported:

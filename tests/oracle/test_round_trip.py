@@ -374,7 +374,7 @@ def test_exported_archive_is_laid_out_as_torchs_own(tenon, store, tmp_path):
     with zipfile.ZipFile(original) as wanted, zipfile.ZipFile(out) as got:
         assert got.testzip() is None
         assert got.namelist() == wanted.namelist()
-        for a, b in zip(got.infolist(), wanted.infolist()):
+        for a, b in zip(got.infolist(), wanted.infolist(), strict=True):
             assert (a.flag_bits, a.compress_type, a.date_time) == (b.flag_bits, b.compress_type, b.date_time)
             if not a.filename.endswith(("data.pkl", "serialization_id")):
                 assert got.read(a) == wanted.read(b), a.filename

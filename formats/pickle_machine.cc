@@ -1,0 +1,367 @@
+#include "formats/pickle_machine.h"
+
+#include <array>
+#include <bit>
+
+#include <fmt/format.h>
+
+#include "formats/pickle_text.h"
+
+namespace tenon {
+
+namespace {
+
+constexpr std::uint8_t highest_protocol = 5;
+
+}  // namespace
+
+void PickleMachine::fail(ErrorKind kind, std::string what, std::string got, std::string wanted) const {
+  throw Error(kind, {.what = std::move(what),
+                     .file = options_.file,
+                     .offset = options_.base_offset + opcode_offset_,
+                     .got = std::move(got),
+                     .wanted = std::move(wanted)});
+}
+
+std::uint8_t PickleMachine::take_opcode() {
+  opcode_offset_ = cursor_;
+  return take_byte();
+}
+
+std::string_view PickleMachine::take(std::uint64_t length) {
+  const std::size_t remaining = bytes_.size() - cursor_;
+  if (length > remaining) {
+    corrupt("pickle ends early", fmt::format("{} bytes", remaining), fmt::format("{} bytes", length));
+  }
+  const auto* begin = reinterpret_cast<const char*>(bytes_.data()) + cursor_;
+  cursor_ += static_cast<std::size_t>(length);
+  return {begin, static_cast<std::size_t>(length)};
+}
+
+std::string_view PickleMachine::take_line() {
+  const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + cursor_, bytes_.size() - cursor_);
+  const std::size_t length = rest.find('\n');
+  if (length == std::string_view::npos) corrupt("pickle ends within a line");
+  cursor_ += length + 1;
+  return rest.substr(0, length);
+}
+
+void PickleMachine::push(NodeId id) {
+  if (graph_.size() > options_.max_nodes) {
+    fail(ErrorKind::limit, "pickle holds too many values", fmt::format("more than {}", options_.max_nodes));
+  }
+  stack_.push_back(id);
+}
+
+NodeId PickleMachine::pop() {
+  const NodeId id = top();
+  stack_.pop_back();
+  return id;
+}
+
+NodeId PickleMachine::top() const {
+  if (stack_.size() <= floor()) corrupt("pickle takes a value from an empty stack");
+  return stack_.back();
+}
+
+void PickleMachine::mark() {
+  if (marks_.size() >= options_.max_marks) {
+    fail(ErrorKind::limit, "pickle nests too deeply", fmt::format("more than {} levels", options_.max_marks));
+  }
+  marks_.push_back(stack_.size());
+}
+
+std::vector<NodeId> PickleMachine::pop_to_mark() {
+  if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
+  std::vector<NodeId> items(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
+  stack_.resize(marks_.back());
+  marks_.pop_back();
+  return items;
+}
+
+void PickleMachine::pop_one() {
+  if (!marks_.empty() && stack_.size() == marks_.back()) {
+    marks_.pop_back();
+  } else {
+    pop();
+  }
+}
+
+void PickleMachine::push_tuple(std::size_t count) {
+  std::array<NodeId, 3> items{};
+  for (std::size_t i = count; i-- > 0;) items[i] = pop();
+  push(graph_.add_fixed(PickleKind::tuple, std::span(items).first(count)));
+}
+
+// Real memos are dense, so an index cannot exceed the length of the pickle; a vector then serves.
+void PickleMachine::remember(std::uint64_t index, NodeId id) {
+  if (index > bytes_.size()) fail(ErrorKind::limit, "pickle memo index is too large", std::to_string(index));
+  if (index >= memo_.size()) memo_.resize(static_cast<std::size_t>(index) + 1, no_node);
+  if (memo_[index] == no_node) ++remembered_;
+  memo_[index] = id;
+}
+
+void PickleMachine::recall(std::uint64_t index) {
+  if (index >= memo_.size() || memo_[index] == no_node) {
+    corrupt("pickle refers to a value it never remembered", std::to_string(index));
+  }
+  push(memo_[index]);
+}
+
+void PickleMachine::check_protocol() {
+  const std::uint8_t protocol = take_byte();
+  if (protocol <= highest_protocol) return;
+  fail(ErrorKind::unsupported, "pickle protocol is too new", std::to_string(protocol), "0 to 5");
+}
+
+// Frames only help a reader to read ahead.
+void PickleMachine::check_frame() {
+  if (take_little_endian<std::uint64_t>() > bytes_.size() - cursor_) corrupt("pickle frame is longer than the file");
+}
+
+void PickleMachine::stop() {
+  graph_.root = pop();
+  is_stopped_ = true;
+}
+
+std::uint64_t PickleMachine::take_text_index() {
+  const std::string_view line = take_line();
+  if (line.empty() || line.size() > 10) corrupt("malformed memo index in pickle");
+  std::uint64_t index = 0;
+  for (const char c : line) {
+    if (c < '0' || c > '9') corrupt("malformed memo index in pickle");
+    index = index * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  return index;
+}
+
+void PickleMachine::push_integer_line() {
+  const std::string_view line = take_line();
+  if (line == "00" || line == "01") return push(graph_.add_boolean(line == "01"));
+  const auto value = parse_decimal(line);
+  if (!value) corrupt("malformed integer in pickle");
+  push(graph_.add_long(*value));
+}
+
+void PickleMachine::push_long_line() {
+  std::string_view line = take_line();
+  if (line.ends_with('L')) line.remove_suffix(1);
+  const auto value = parse_decimal(line);
+  if (!value) corrupt("malformed integer in pickle");
+  push(graph_.add_long(*value));
+}
+
+void PickleMachine::push_float_line() {
+  const auto value = parse_double(take_line());
+  if (!value) corrupt("malformed float in pickle");
+  push(graph_.add_floating(*value));
+}
+
+void PickleMachine::push_binary_float() {
+  std::uint64_t bits = 0;
+  for (const char c : take(8)) bits = (bits << 8) | static_cast<unsigned char>(c);
+  push(graph_.add_floating(std::bit_cast<double>(bits)));
+}
+
+void PickleMachine::push_quoted_line() {
+  const auto text = unescape_bytes(take_line());
+  if (!text) corrupt("malformed quoted string in pickle");
+  push_python2_string(*text);
+}
+
+void PickleMachine::push_escaped_line() {
+  const auto text = unescape_unicode(take_line());
+  if (!text) corrupt("malformed escaped string in pickle");
+  push_unicode(*text);
+}
+
+void PickleMachine::push_python2_string(std::string_view bytes) {
+  push(graph_.add_text(is_utf8(bytes) ? PickleKind::string : PickleKind::bytes, bytes));
+}
+
+void PickleMachine::push_unicode(std::string_view text) {
+  if (!is_utf8(text)) corrupt("string in pickle is not UTF-8");
+  push(graph_.add_string(text));
+}
+
+void PickleMachine::push_global_lines() {
+  const std::string_view module = take_line();
+  push_global(module, take_line());
+}
+
+void PickleMachine::push_global(std::string_view module, std::string_view name) {
+  if (module.empty() || name.empty()) corrupt("pickle names a global without a module or a name");
+  push(graph_.add_global(module, name));
+}
+
+// Dotted names reach attributes of attributes; protocol 2 cannot say them, and no tensor file needs them.
+void PickleMachine::push_stack_global() {
+  const NodeId name = pop();
+  const NodeId module = pop();
+  if (!graph_.is(name, PickleKind::string) || !graph_.is(module, PickleKind::string)) {
+    corrupt("pickle names a global by something that is not a string");
+  }
+  charge_copy(graph_.text(name).size() + graph_.text(module).size());
+  const std::string module_text(graph_.text(module));
+  const std::string name_text(graph_.text(name));
+  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
+  if (name_text.find('.') != std::string::npos) {
+    fail(ErrorKind::unsupported, "pickle names a nested attribute as a global", module_text + " " + name_text);
+  }
+  push_global(module_text, name_text);
+}
+
+void PickleMachine::push_persistent(NodeId id) {
+  push(options_.persistent ? options_.persistent(graph_, id) : graph_.add_persistent(id));
+}
+
+// What a memo reference lets a short input repeat is bounded by the length of the input.
+void PickleMachine::charge_copy(std::size_t amount) {
+  copied_ += amount;
+  if (copied_ > 4 * bytes_.size() + 4096) fail(ErrorKind::limit, "pickle repeats its own values too often");
+}
+
+void PickleMachine::push_list_to_mark() {
+  const auto items = pop_to_mark();
+  push(graph_.add_container(PickleKind::list));
+  append(items);
+}
+
+void PickleMachine::push_dict_to_mark() {
+  const auto items = pop_to_mark();
+  push(graph_.add_container(PickleKind::dict));
+  set_items(items);
+}
+
+void PickleMachine::append(std::span<const NodeId> items) {
+  const NodeId target = top();
+  if (graph_.is(target, PickleKind::list)) {
+    auto& list = graph_.mutable_items(target);
+    list.insert(list.end(), items.begin(), items.end());
+  } else if (graph_.is(target, PickleKind::object)) {
+    auto& list = graph_.mutable_object(target).list_items;
+    list.insert(list.end(), items.begin(), items.end());
+  } else {
+    corrupt("pickle appends to something that is not a list");
+  }
+}
+
+void PickleMachine::set_item() {
+  const NodeId value = pop();
+  const NodeId key = pop();
+  set_items(std::array{key, value});
+}
+
+void PickleMachine::set_items(std::span<const NodeId> items) {
+  const NodeId target = top();
+  if (items.size() % 2 != 0) corrupt("pickle gives a dict a key without a value");
+  if (graph_.is(target, PickleKind::dict)) {
+    auto& dict = graph_.mutable_items(target);
+    dict.insert(dict.end(), items.begin(), items.end());
+  } else if (graph_.is(target, PickleKind::object)) {
+    auto& dict = graph_.mutable_object(target).dict_items;
+    dict.insert(dict.end(), items.begin(), items.end());
+  } else {
+    corrupt("pickle sets an item of something that is not a dict");
+  }
+}
+
+void PickleMachine::add_items(std::span<const NodeId> items) {
+  const NodeId target = top();
+  if (!graph_.is(target, PickleKind::set)) corrupt("pickle adds an item to something that is not a set");
+  auto& set = graph_.mutable_items(target);
+  set.insert(set.end(), items.begin(), items.end());
+}
+
+void PickleMachine::build() {
+  const NodeId state = pop();
+  const NodeId target = top();
+  if (!graph_.is(target, PickleKind::object)) corrupt("pickle gives state to something that is not an object");
+  auto& instance = graph_.mutable_object(target);
+  if (instance.state != no_node) fail(ErrorKind::unsupported, "pickle gives one object its state twice");
+  instance.state = state;
+}
+
+void PickleMachine::reduce() {
+  const NodeId args = pop();
+  const NodeId callable = pop();
+  if (!graph_.is(args, PickleKind::tuple)) corrupt("pickle calls with arguments that are not a tuple");
+  const auto native = native_value(callable, args);
+  push(native ? *native : graph_.add_object(callable, args));
+}
+
+void PickleMachine::new_object() {
+  const NodeId args = pop();
+  const NodeId callable = pop();
+  if (!graph_.is(args, PickleKind::tuple)) corrupt("pickle makes an instance with arguments that are not a tuple");
+  push(graph_.add_object(callable, args, true));
+}
+
+// Kept as the call that protocol 2 uses for the same thing.
+void PickleMachine::new_object_with_keywords() {
+  const NodeId keywords = pop();
+  const NodeId args = pop();
+  const NodeId callable = pop();
+  if (!graph_.is(args, PickleKind::tuple) || !graph_.is(keywords, PickleKind::dict)) {
+    corrupt("pickle makes an instance with malformed arguments");
+  }
+  const NodeId function = graph_.add_global("copy_reg", "__newobj_ex__");
+  push(graph_.add_object(function, graph_.add_tuple({callable, args, keywords})));
+}
+
+void PickleMachine::instantiate_lines() {
+  const std::string_view module = take_line();
+  const std::string_view name = take_line();
+  if (module.empty() || name.empty()) corrupt("pickle names a class without a module or a name");
+  const auto args = pop_to_mark();
+  instantiate(graph_.add_global(module, name), args);
+}
+
+void PickleMachine::instantiate_stack() {
+  const auto items = pop_to_mark();
+  if (items.empty()) corrupt("pickle makes an instance (OBJ) without a class");
+  instantiate(items[0], std::span(items).subspan(1));
+}
+
+// INST and OBJ: Python makes a bare instance where there are no arguments, and calls the class otherwise.
+void PickleMachine::instantiate(NodeId callable, std::span<const NodeId> args) {
+  push(graph_.add_object(callable, graph_.add_fixed(PickleKind::tuple, args), args.empty()));
+}
+
+std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) {
+  if (!graph_.is(callable, PickleKind::global)) return std::nullopt;
+  const std::string_view module = graph_.global_module(callable);
+  const std::string_view name = graph_.global_name(callable);
+  const auto items = graph_.items(args);
+  if (module == "_codecs" && name == "encode") return native_bytes(PickleKind::bytes, items);
+  if (module != "__builtin__" && module != "builtins") return std::nullopt;
+  if (name == "bytearray") return native_bytes(PickleKind::bytearray, items);
+  if ((name != "set" && name != "frozenset") || items.size() != 1) return std::nullopt;
+  if (!graph_.is(items[0], PickleKind::list)) return std::nullopt;
+  const std::vector<NodeId> members(graph_.items(items[0]).begin(), graph_.items(items[0]).end());
+  charge_copy(members.size());
+  if (name == "frozenset") return graph_.add_fixed(PickleKind::frozenset, members);
+  const NodeId set = graph_.add_container(PickleKind::set);
+  graph_.mutable_items(set) = members;
+  return set;
+}
+
+// bytearray(b'..'), bytearray('..', 'latin-1') and encode('..', 'latin1').
+std::optional<NodeId> PickleMachine::native_bytes(PickleKind kind, std::span<const NodeId> args) {
+  if (args.empty()) return kind == PickleKind::bytearray ? std::optional(graph_.add_text(kind, {})) : std::nullopt;
+  if (args.size() == 1 && kind == PickleKind::bytearray && graph_.is(args[0], PickleKind::bytes)) {
+    charge_copy(graph_.text(args[0]).size());
+    return graph_.add_text(kind, std::string(graph_.text(args[0])));
+  }
+  if (args.size() != 2 || !graph_.is(args[0], PickleKind::string) || !graph_.is(args[1], PickleKind::string)) {
+    return std::nullopt;
+  }
+  const std::string_view encoding = graph_.text(args[1]);
+  if (encoding != "latin1" && encoding != "latin-1") return std::nullopt;
+  charge_copy(graph_.text(args[0]).size());
+  const auto bytes = utf8_to_latin1(graph_.text(args[0]));
+  if (!bytes) corrupt("bytes in pickle hold a character that is no byte");
+  return graph_.add_text(kind, *bytes);
+}
+
+}  // namespace tenon
