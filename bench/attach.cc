@@ -23,9 +23,9 @@ void resolve(const std::vector<std::string>& arguments) {
     for (const View& view : views) sum += std::to_integer<std::uint64_t>(*view.data());
   });
   print_figures({{"attach", attach},
-               {"touch", touch},
-               {"views", static_cast<double>(views.size())},
-               {"sum", static_cast<double>(sum)}});
+                 {"touch", touch},
+                 {"views", static_cast<double>(views.size())},
+                 {"sum", static_cast<double>(sum)}});
 }
 
 void resolve_repeatedly(const std::vector<std::string>& arguments) {

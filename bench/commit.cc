@@ -55,12 +55,14 @@ void commit_new(const std::vector<std::string>& arguments) {
   const Memory memory = Memory::filled(std::stoull(arguments[1]), 2);
   const Draft draft = draft_of(memory.bytes(), static_cast<std::uint32_t>(std::stoul(arguments[2])));
   Figures figures;
+  const bool loop_first = std::stoul(arguments[4]) % 2 == 0;
   const auto loops = [&] {
-    figures.emplace_back("loop", time_loop(directory / "loop.bin", memory.bytes(), false, durable));
-    figures.emplace_back("loop_preallocated", time_loop(directory / "loop.bin", memory.bytes(), true, durable));
+    for (const bool preallocate : {!loop_first, loop_first}) {
+      figures.emplace_back(preallocate ? "loop_preallocated" : "loop",
+                           time_loop(directory / "loop.bin", memory.bytes(), preallocate, durable));
+    }
     std::filesystem::remove(directory / "loop.bin");
   };
-  const bool loop_first = std::stoul(arguments[4]) % 2 == 0;
   if (loop_first) loops();
   figures.emplace_back("commit", time_commit(directory / "new.tenon", draft, memory.bytes().size(), durable));
   std::filesystem::remove_all(directory / "new.tenon");

@@ -18,7 +18,7 @@
 namespace tenon::zip {
 namespace {
 
-constexpr std::size_t directory_read_bytes = 256 * 1024;
+constexpr std::size_t directory_read_bytes = 256 << 10;
 // A descriptor, the next header, its name and padding: one read per entry.
 constexpr std::size_t local_read_bytes = 1024;
 

@@ -20,7 +20,7 @@ constexpr std::uint64_t tail_bytes = search_bytes + locator_bytes + end64_bytes;
 // An entry takes at least a central and a local header and two names of one byte.
 constexpr std::uint64_t min_central_bytes = central_bytes + 1;
 constexpr std::uint64_t min_entry_bytes = min_central_bytes + local_bytes + 1;
-constexpr std::uint64_t max_entries = 16 * 1024 * 1024;
+constexpr std::uint64_t max_entries = 1 << 24;
 
 // The end of the file.
 struct Tail {

@@ -15,10 +15,10 @@ namespace tenon {
 namespace {
 
 constexpr std::uint64_t payload_alignment = 64;
-constexpr std::size_t buffer_bytes = 1024 * 1024;
+constexpr std::size_t buffer_bytes = 1 << 20;
 // From here on a piece is written from where it lies, and space for an entry is asked for in one go.
-constexpr std::size_t direct_bytes = 256 * 1024;
-constexpr std::uint64_t reserve_bytes = 1024 * 1024;
+constexpr std::size_t direct_bytes = 256 << 10;
+constexpr std::uint64_t reserve_bytes = 1 << 20;
 // What torch's writer puts into "version made by" and "version needed" of the zip64 end record: Unix, 4.5.
 constexpr std::uint16_t end64_made_by = 0x031E;
 constexpr std::uint16_t end64_needed = 45;

@@ -80,6 +80,13 @@ File& File::operator=(File&& other) noexcept {
 
 File::~File() { close(); }
 
+void File::make_read_only() {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0 || ::fchmod(descriptor_, status.st_mode & 0555) != 0) {
+    throw_errno(errno, "cannot make the file read-only", path_);
+  }
+}
+
 void File::close() noexcept {
   if (descriptor_ >= 0) locked_descriptors::close(std::exchange(descriptor_, -1));
 }

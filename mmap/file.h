@@ -44,8 +44,9 @@ class File {
   // Does not change the size.
   void reserve(std::uint64_t offset, std::uint64_t size_bytes);
   void truncate(std::uint64_t size_bytes);
-  void sync();       // fsync
-  void sync_data();  // fdatasync
+  void sync();            // fsync
+  void sync_data();       // fdatasync
+  void make_read_only();  // takes everybody's write permission away
   void close() noexcept;
 
  private:

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,6 +91,13 @@ FileLock& FileLock::operator=(FileLock&& other) noexcept {
 }
 
 FileLock::~FileLock() { release(); }
+
+bool FileLock::is_on(const std::filesystem::path& path) const noexcept {
+  struct stat locked {};
+  struct stat present {};
+  return is_held() && ::fstat(descriptor_, &locked) == 0 && ::stat(path.c_str(), &present) == 0 &&
+         locked.st_dev == present.st_dev && locked.st_ino == present.st_ino;
+}
 
 bool FileLock::is_held() const noexcept { return descriptor_ >= 0 && fork_generation_ == tenon::fork_generation(); }
 

@@ -36,6 +36,9 @@ class FileLock {
   FileLock& operator=(FileLock&&) noexcept;
   ~FileLock();
   bool is_held() const noexcept;
+  // True if `path` still leads to the file that is locked: who waited for a lock may have got that of a file replaced
+  // meanwhile.
+  bool is_on(const std::filesystem::path& path) const noexcept;
   void release() noexcept;
 
  private:

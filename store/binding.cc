@@ -68,11 +68,9 @@ std::span<const Extent> Binding::extents(std::uint32_t slot) const noexcept {
 }
 
 std::uint32_t BindingDraft::segment_index(const SegmentReference& reference) {
-  for (std::uint32_t i = 1; i < segments.size(); ++i) {
-    if (segments[i].uuid == reference.uuid) return i;
-  }
-  segments.push_back(reference);
-  return static_cast<std::uint32_t>(segments.size() - 1);
+  const auto [found, is_new] = added.try_emplace(reference.uuid, static_cast<std::uint32_t>(segments.size()));
+  if (is_new) segments.push_back(reference);
+  return found->second;
 }
 
 std::vector<std::byte> encode_binding(const BindingDraft& draft) {

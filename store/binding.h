@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ struct BindingDraft {
 
   // Index of a segment in the table, added if it is new.
   std::uint32_t segment_index(const format::SegmentReference& reference);
+  std::map<Digest, std::uint32_t> added;  // by segment_index
 };
 
 // Throws limit if the table or the extents are too many.

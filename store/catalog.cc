@@ -112,7 +112,7 @@ std::vector<std::pair<std::uint64_t, SegmentRow>> CatalogReader::segments() cons
 
 std::vector<StorageHint> CatalogReader::hints(std::uint64_t sketch) const {
   return batch_->use([&](const lmdb::Transaction& transaction) -> std::vector<StorageHint> {
-    const Key key(Table::hints, sketch);
+    const Key key(Table::hints, sketch % hint_rows_max);
     const auto stored = transaction.get(key.bytes());
     if (!stored) return {};
     const auto value = catalog_rows::unseal(key.bytes(), *stored);
@@ -164,7 +164,7 @@ void CatalogWriter::add_hint(std::uint64_t sketch, const StorageHint& hint) {
   newest_first.insert(newest_first.begin(), hint);
   if (newest_first.size() > hints_per_sketch_max) newest_first.resize(hints_per_sketch_max);
   batch_->use([&](lmdb::Transaction& transaction) {
-    const Key key(Table::hints, sketch);
+    const Key key(Table::hints, sketch % hint_rows_max);
     transaction.put(key.bytes(), catalog_rows::seal(key.bytes(), catalog_rows::encode_hints(newest_first)));
   });
 }

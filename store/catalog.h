@@ -61,6 +61,9 @@ struct StorageHint {
 };
 
 inline constexpr std::size_t hints_per_sketch_max = 4;  // newest first; older ones fall out
+// Sketches share this many rows, so that the table, and the cost of adding to it, stays the same however long the
+// history is.
+inline constexpr std::uint64_t hint_rows_max = 65536;
 
 class CatalogState;
 

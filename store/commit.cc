@@ -40,6 +40,7 @@ class Commit {
     store_.require_writable();
     check_ref_name(options_.ref);
     check_draft(draft_);
+    store_.sweep_temporaries_once();
     for (const bool may_reuse : {true, false}) {
       if (auto result = attempt(may_reuse)) return *result;
     }
@@ -57,12 +58,16 @@ class Commit {
     Ingested ingested = ingest({draft_, parent.get(), origins, options_.statistics, add_progress}, writer);
     if (store_.is_durable() && !seeded_bug("no_file_fsync")) writer.sync();
 
+    const auto result = publish_under_lock(writer, ingested);
+    if (result) store_.keep_parent(parent);
+    return result;
+  }
+
+  std::optional<CommitResult> publish_under_lock(SegmentWriter& writer, Ingested& ingested) {
     Mutation mutation(store_);
     const std::optional<SnapshotId> tip = check_ref(mutation);
     if (!is_alive(mutation, ingested.binding)) return std::nullopt;
-    CommitResult result = publish(mutation, writer, ingested, tip);
-    store_.keep_parent(parent);
-    return result;
+    return publish(mutation, writer, ingested, tip);
   }
 
   // The tip that the new snapshot is compared with. What cannot be opened cannot be compared with; that is verify's to
@@ -92,7 +97,9 @@ class Commit {
   // Null for a segment that is gone or damaged: a hint is only a hint.
   std::shared_ptr<const Segment> open_segment(std::uint64_t sequence) const {
     try {
-      return Segment::open(store_.paths().segment_directory().file_of(sequence));
+      auto segment = Segment::open(store_.paths().segment_directory().file_of(sequence));
+      segment->storages();  // throws where the table is damaged
+      return segment;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
       throw;
@@ -128,7 +135,12 @@ class Commit {
   CommitResult publish(Mutation& mutation, SegmentWriter& writer, Ingested& ingested,
                        const std::optional<SnapshotId>& tip) {
     if (tip) ingested.record.info.parents = {*tip};
-    const auto record = encode_record(ingested.record);
+    auto record = encode_record(ingested.record);
+    // A clock that stands still must not give one id to two commits.
+    while (mutation.catalog().snapshot(record_id(record))) {
+      ++ingested.record.info.created_at_ns;
+      record = encode_record(ingested.record);
+    }
     const SnapshotId id = record_id(record);
     writer.add_section(SectionKind::record, record);
     writer.add_section(SectionKind::commit, encode_commit_section({options_.ref, tip}));
@@ -145,11 +157,15 @@ class Commit {
 
   // A segment that the catalog surely does not know is taken back, so that a full disk is not left fuller; where the
   // outcome is not known it stays, and the next change finds out.
-  static void commit_or_withdraw(Mutation& mutation, const std::filesystem::path& segment) {
+  void commit_or_withdraw(Mutation& mutation, const std::filesystem::path& segment) const {
     try {
       mutation.commit();
     } catch (...) {
-      if (mutation.is_surely_void()) remove_file(segment);
+      if (mutation.is_surely_void()) {
+        remove_file(segment);
+        // The next change takes this sequence number: the segment must not come back.
+        if (store_.is_durable()) sync_directory(segment.parent_path());
+      }
       throw;
     }
   }

@@ -148,7 +148,9 @@ class Finder {
       const OpenSegment* open = open_segment(hint.segment_sequence);
       if (open == nullptr || hint.storage_index >= open->storages.size()) continue;
       const format::StorageEntry& entry = open->storages[hint.storage_index];
-      if (entry.nbytes != draft.nbytes || !equals_memory(draft, open->segment->data() + entry.offset)) continue;
+      if (entry.sketch != origin.sketch || entry.nbytes != draft.nbytes ||
+          !equals_memory(draft, open->segment->data() + entry.offset))
+        continue;
       origin.kind = Kind::stored;
       origin.key = entry.key;
       origin.data = open->segment->data() + entry.offset;
@@ -167,10 +169,8 @@ class Finder {
     auto found = open_.find(sequence);
     if (found == open_.end()) {
       OpenSegment open{in_.segment(sequence), {}};
-      if (open.segment) {
-        open.storages = open.segment->storages();
-        result_.kept.push_back(open.segment);
-      }
+      if (open.segment) result_.kept.push_back(open.segment);
+      if (open.segment) open.storages = open.segment->storages();
       found = open_.emplace(sequence, std::move(open)).first;
     }
     return found->second.segment ? &found->second : nullptr;

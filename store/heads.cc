@@ -30,6 +30,15 @@ bool is_ref_character(char c) {
 
 }  // namespace
 
+bool is_ref_name(std::string_view name) {
+  try {
+    check_ref_name(name);
+    return true;
+  } catch (const Error&) {
+    return false;  // which rule it breaks is not asked
+  }
+}
+
 void check_ref_name(std::string_view name) {
   const auto refuse = [&](const char* why) {
     throw Error(ErrorKind::invalid_argument, {.what = std::string("not a ref name: ") + why,
@@ -37,7 +46,8 @@ void check_ref_name(std::string_view name) {
                                               .wanted = "letters, digits, '.', '_', '-', '/'"});
   };
   if (name.empty()) refuse("it is empty");
-  if (name.size() > ref_bytes_max) refuse("it is longer than 200 bytes");
+  // With the suffix of a replacement in flight the file name must stay within 255 bytes.
+  if (head_file_name(name).size() > ref_bytes_max) refuse("it is longer than 200 bytes, with 3 for each '/'");
   if (!std::all_of(name.begin(), name.end(), is_ref_character)) refuse("it has a character that is not allowed");
   if (name.front() == '/' || name.back() == '/' || name.find("//") != std::string_view::npos) refuse("a part is empty");
   for (std::size_t begin = 0; begin != std::string_view::npos;) {

@@ -24,9 +24,10 @@ struct Head {
   }
 };
 
-// Letters, digits, '.', '_', '-', and '/' between parts that do not begin with '.' or '-'; at most 200 bytes; not of
-// the form of an id or a range. Throws invalid_argument saying which rule is broken.
+// Letters, digits, '.', '_', '-', and '/' between parts that do not begin with '.' or '-'; at most 200 bytes as a file
+// name; not of the form of an id or a range. Throws invalid_argument saying which rule is broken.
 void check_ref_name(std::string_view name);
+bool is_ref_name(std::string_view name);
 // '/' becomes "%2F", so that heads/ is flat.
 std::string head_file_name(std::string_view ref);
 

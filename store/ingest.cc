@@ -168,7 +168,11 @@ class Ingestion {
     const auto parent_row = parent_row_of(layout, tensor);
     if (!parent_row || layout.slot(*parent_row) != *from.parent_slot || !has_same_geometry(layout, *parent_row, tensor))
       return false;
-    statistics_[row] = in_.parent->statistics(*parent_row);
+    try {
+      statistics_[row] = in_.parent->statistics(*parent_row);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt) throw;  // damaged ones are computed anew
+    }
     return statistics_[row].has_value();
   }
 

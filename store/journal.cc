@@ -48,6 +48,7 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
   record.target = in.get<SnapshotId>();
   record.ref = in.get_string();
   in.require_end();
+  if (record.kind < JournalKind::set_ref || record.kind > JournalKind::delete_ref) return std::nullopt;
   size = record_bytes;
   return record;
 }

@@ -270,6 +270,14 @@ void check_draft(const Draft& draft) {
     names_bytes += t.name.size();
     dims += 2 * (t.shape.size() + t.global_shape.size());
   }
+  for (std::size_t slot = 0; slot < draft.slots.size(); ++slot) {
+    const SlotDraft& s = draft.slots[slot];
+    if (s.source.read || s.source.memory.size() == s.nbytes) continue;
+    throw Error(ErrorKind::invalid_argument,
+                {.what = "slot " + std::to_string(slot) + " has a source of another length",
+                 .got = std::to_string(s.source.memory.size()) + " bytes",
+                 .wanted = std::to_string(s.nbytes)});
+  }
   if (names_bytes > UINT32_MAX || dims > UINT32_MAX) {
     throw Error(ErrorKind::limit, {.what = "names or dimensions of a snapshot exceed 2^32 bytes or entries"});
   }
@@ -403,6 +411,9 @@ void Layout::check_row(std::uint32_t row, const std::string& file, std::uint64_t
   if (dims_begin_[row] > dims_begin_[row + 1] || dims_begin_[row + 1] > header_->dims_count ||
       (dims_begin_[row + 1] - dims_begin_[row]) % 2 != 0)
     fail("dimensions are out of order", &dims_begin_[row]);
+  if (shape(row).size() > rank_max) fail("more dimensions than 64", &dims_begin_[row]);
+  if ((flags_[row] & ~(format::flag_requires_grad | format::flag_conj | format::flag_neg)) != 0)
+    fail("unknown flags", &flags_[row]);
   if (!is_valid(dtype(row))) fail("unknown dtype", &dtype_[row]);
   if (kind_[row] > static_cast<std::uint8_t>(TensorKind::buffer)) fail("unknown kind", &kind_[row]);
   if (order_[row] >= tensor_count()) fail("order names no row", &order_[row]);

@@ -14,6 +14,14 @@ auto ref_position(std::vector<RefRow>& refs, std::string_view name) {
                           [](const RefRow& row, std::string_view wanted) { return row.name < wanted; });
 }
 
+// The error, with what it means for the change.
+[[noreturn]] void throw_with(const Error& error, const std::string& meaning, const std::string& hint) {
+  Facts facts = error.facts();
+  facts.what = meaning + ": " + facts.what;
+  facts.hint = hint;
+  throw Error(error.kind(), std::move(facts));
+}
+
 std::string describe(const std::optional<SnapshotId>& id) { return id ? to_hex(*id) : "no such ref"; }
 
 }  // namespace
@@ -70,7 +78,7 @@ void Mutation::mend_newest_head() {
   const auto& heads = store_.paths().heads();
   for (const RefRow& ref : root_.refs) {
     if (ref.sequence != root_.sequence) continue;
-    const auto head = read_head(heads, ref.name, store_.store_id());
+    const auto head = whole_head(ref.name);
     if (head && head->sequence >= ref.sequence) return;
     const auto row = writer_.snapshot(ref.id);
     if (!row) {
@@ -88,6 +96,16 @@ void Mutation::mend_newest_head() {
   if (journal.records.empty() || journal.records.back().sequence != root_.sequence) return;
   if (journal.records.back().kind == JournalKind::delete_ref) {
     remove_head(heads, journal.records.back().ref, store_.is_durable());
+  }
+}
+
+// A damaged head is as good as none: it is about to be written anew.
+std::optional<Head> Mutation::whole_head(const std::string& ref) const {
+  try {
+    return read_head(store_.paths().heads(), ref, store_.store_id());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::limit) throw;
+    return std::nullopt;
   }
 }
 
@@ -141,11 +159,26 @@ void Mutation::append_journal(JournalRecord record) {
 
 void Mutation::commit() {
   root_.sequence = sequence();
-  writer_.commit(root_);
+  commit_catalog();
+  try {
+    const auto& heads = store_.paths().heads();
+    if (head_) write_head(heads, *head_, store_.store_id(), store_.is_durable());
+    if (deleted_) remove_head(heads, *deleted_, store_.is_durable());
+  } catch (const Error& error) {
+    throw_with(error, "the change is committed, but its head file could not be written",
+               "the next change of the store mends the head");
+  }
+}
+
+void Mutation::commit_catalog() {
+  try {
+    writer_.commit(root_);
+  } catch (const Error& error) {
+    if (!writer_.outcome_unknown()) throw;
+    throw_with(error, "the outcome of the change is unknown",
+               "look with `tenon log` and `tenon ref` whether it is there");
+  }
   is_committed_ = true;
-  const auto& heads = store_.paths().heads();
-  if (head_) write_head(heads, *head_, store_.store_id(), store_.is_durable());
-  if (deleted_) remove_head(heads, *deleted_, store_.is_durable());
 }
 
 }  // namespace tenon

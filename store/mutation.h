@@ -50,6 +50,8 @@ class Mutation {
   void sweep_segment();
   void sweep_journal();
   void mend_newest_head();
+  std::optional<Head> whole_head(const std::string& ref) const;
+  void commit_catalog();
   void require_not_acknowledged(std::uint64_t sequence, const std::string& file) const;
 
   StoreState& store_;

@@ -48,6 +48,7 @@ void parallel_for(std::size_t count, std::size_t threads, const std::function<vo
   Work work{count, task};
   std::vector<std::thread> others;
   const std::size_t wanted = std::min(threads, count);
+  others.reserve(wanted);
   try {
     for (std::size_t i = 1; i < wanted; ++i) others.emplace_back([&work] { work.run(); });
   } catch (const std::system_error&) {

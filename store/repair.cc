@@ -17,10 +17,16 @@ using format::SectionKind;
 
 constexpr auto lock_timeout = std::chrono::seconds(60);
 
+// A snapshot that can be opened, and the segment that holds it.
+struct WholeSnapshot {
+  format::SegmentReference holder;
+  std::vector<SnapshotId> parents;
+};
+
 // A mutation as the truth tells it: a segment's commit section, or a journal record.
 struct Event {
-  std::shared_ptr<const SnapshotState> snapshot;  // of a commit; null for a journal record
-  JournalRecord record;                           // of the journal; of a commit: ref and target
+  std::optional<WholeSnapshot> snapshot;  // of a commit
+  JournalRecord record;                   // of the journal; of a commit: ref and target
 };
 
 // Steps, each of which may be killed and the whole repeated:
@@ -45,6 +51,7 @@ class Repairer {
     mend_journal();
     swap_catalog();
     write_heads();
+    sweep_temporaries(paths_);
     return std::move(report_);
   }
 
@@ -59,8 +66,11 @@ class Repairer {
   // catalog's lock, and later the new one's, keeps writers out from the first look to the last head.
   std::optional<FileLock> lock_out_writers() const {
     for (const auto& directory : {paths_.catalog(), old_catalog(), new_catalog()}) {
-      if (file_exists(directory / "lock"))
-        return FileLock::acquire(directory / "lock", LockMode::exclusive, 0, lock_timeout);
+      const auto path = directory / "lock";
+      while (file_exists(path)) {
+        auto lock = FileLock::acquire(path, LockMode::exclusive, 0, lock_timeout);
+        if (lock.is_on(path)) return lock;
+      }
     }
     return std::nullopt;
   }
@@ -75,7 +85,9 @@ class Repairer {
       is_durable_ = superblock.durability != static_cast<std::uint8_t>(Durability::relaxed);
       return;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::no_store) throw;
+      const bool is_lost =
+          error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::no_store || error.kind() == ErrorKind::limit;
+      if (!is_lost) throw;
     }
     std::map<Digest, int> votes;
     for (const std::string& name : list_directory(paths_.segments())) {
@@ -129,12 +141,13 @@ class Repairer {
       throw Error(ErrorKind::corrupt, {.what = "segment has another's name or store", .file = path.string()});
     }
     newest_segment_ = std::max(newest_segment_, sequence);
-    segments_.push_back(segment);
+    segments_.push_back(segment->reference());
     if (!segment->has_section(SectionKind::record)) return;
     const auto snapshot =
         SnapshotState::open(paths_.segment_directory(), std::move(file), nullptr, nullptr, Mode::shared);
-    Event event{snapshot, {}};
+    Event event{WholeSnapshot{segment->reference(), snapshot->info().parents}, {}};
     event.record.ref = decode_commit_section(*segment).ref;
+    check_ref_name(event.record.ref);
     event.record.target = snapshot->info().id;
     event.record.sequence = sequence;
     events_.emplace(sequence, std::move(event));
@@ -148,8 +161,12 @@ class Repairer {
       journal_.damaged_at = 0;
     }
     for (const JournalRecord& record : journal_.records) {
+      if (!is_ref_name(record.ref)) {
+        report_.dropped.push_back("journal record " + std::to_string(record.sequence) + " has no ref name");
+        continue;
+      }
       // A commit and a journal record never share a sequence number: each sweeps what a killed one before it left.
-      if (!events_.try_emplace(record.sequence, Event{nullptr, record}).second) {
+      if (!events_.try_emplace(record.sequence, Event{std::nullopt, record}).second) {
         report_.dropped.push_back("journal record " + std::to_string(record.sequence) +
                                   " has a commit's sequence number");
       }
@@ -160,7 +177,7 @@ class Repairer {
 
   void replay() {
     for (const auto& [sequence, event] : events_) {
-      if (event.snapshot) snapshots_[event.record.target] = event.snapshot;
+      if (event.snapshot) snapshots_[event.record.target] = *event.snapshot;
       root_.sequence = std::max(root_.sequence, sequence);
       if (!event.snapshot && event.record.kind == JournalKind::delete_ref) {
         refs_.erase(event.record.ref);
@@ -183,14 +200,14 @@ class Repairer {
     Catalog::create(new_catalog(), store_id_, is_durable_);
     Catalog catalog(new_catalog(), store_id_, is_durable_);
     CatalogWriter writer = catalog.write();
-    for (const auto& segment : segments_) put_segment(writer, *segment);
+    for (const format::SegmentReference& segment : segments_) put_segment(writer, segment);
     std::set<SnapshotId> lost;
     for (const auto& [id, snapshot] : snapshots_) {
-      const Segment& holder = snapshot->holder();
+      const auto holder = Segment::open(file_of(snapshot.holder), &snapshot.holder);
       writer.put_snapshot(
-          id, encode_snapshot_row({holder.reference(), holder.section(SectionKind::record),
-                                   holder.section(SectionKind::keys), holder.section(SectionKind::binding)}));
-      for (const SnapshotId& parent : snapshot->info().parents) {
+          id, encode_snapshot_row({snapshot.holder, holder->section(SectionKind::record),
+                                   holder->section(SectionKind::keys), holder->section(SectionKind::binding)}));
+      for (const SnapshotId& parent : snapshot.parents) {
         if (!snapshots_.contains(parent)) lost.insert(parent);
       }
     }
@@ -204,11 +221,16 @@ class Repairer {
     writer.commit(root_);
   }
 
-  void put_segment(CatalogWriter& writer, const Segment& segment) {
-    writer.put_segment(segment.sequence(), {segment.uuid(), segment.file_bytes()});
+  std::filesystem::path file_of(const format::SegmentReference& segment) const {
+    return paths_.segment_directory().file_of(segment.sequence);
+  }
+
+  void put_segment(CatalogWriter& writer, const format::SegmentReference& reference) {
+    writer.put_segment(reference.sequence, {reference.uuid, reference.file_bytes});
     try {
-      const auto storages = segment.storages();
-      for (std::size_t i = 0; i < storages.size(); ++i) writer.add_hint(storages[i].sketch, {segment.sequence(), i});
+      const auto segment = Segment::open(file_of(reference), &reference);
+      const auto storages = segment->storages();
+      for (std::size_t i = 0; i < storages.size(); ++i) writer.add_hint(storages[i].sketch, {reference.sequence, i});
     } catch (const Error& error) {
       drop(error);  // only hints are lost
     }
@@ -244,8 +266,8 @@ class Repairer {
   void write_heads() {
     if (!file_exists(paths_.heads())) make_directory(paths_.heads());
     for (const auto& [name, ref] : refs_) {
-      const auto& holder = snapshots_.at(ref.id)->holder();
-      write_head(paths_.heads(), {name, ref.is_tag, ref.sequence, ref.id, holder.reference()}, store_id_, is_durable_);
+      write_head(paths_.heads(), {name, ref.is_tag, ref.sequence, ref.id, snapshots_.at(ref.id).holder}, store_id_,
+                 is_durable_);
     }
     std::set<std::string> wanted;
     for (const auto& [name, ref] : refs_) wanted.insert(head_file_name(name));
@@ -259,11 +281,11 @@ class Repairer {
   RepairReport report_;
   Digest store_id_;
   bool is_durable_ = true;
-  std::vector<std::shared_ptr<const Segment>> segments_;
+  std::vector<format::SegmentReference> segments_;
   std::uint64_t newest_segment_ = 0;
   JournalContents journal_;
   std::map<std::uint64_t, Event> events_;  // by sequence
-  std::map<SnapshotId, std::shared_ptr<const SnapshotState>> snapshots_;
+  std::map<SnapshotId, WholeSnapshot> snapshots_;
   std::map<std::string, RefRow> refs_;
   CatalogRoot root_;
 };

@@ -104,12 +104,16 @@ void Segment::check_footer(const format::SegmentReference* wanted) const {
          std::to_string(f.file_bytes));
   if (f.uuid != header.uuid || f.store_id != header.store_id)
     fail("segment's header and footer belong to different segments", at);
-  if (f.data_bytes > at || f.section_count > format::sections_max) fail("segment footer counts more than there is", at);
+  if (f.version != segment_version) fail("segment footer has an unknown version", at, std::to_string(f.version));
+  if (f.data_bytes < sizeof(SegmentHeader) || f.data_bytes > at || f.section_count > format::sections_max)
+    fail("segment footer counts more than there is", at);
   for (std::uint32_t i = 0; i < f.section_count; ++i) {
     const Section& s = f.sections[i];
     if (s.offset < f.data_bytes || s.offset > at || s.size > at - s.offset || s.offset % format::alignment_small != 0) {
       fail("section lies outside the segment", at, std::to_string(s.offset) + "+" + std::to_string(s.size));
     }
+    if (find_section(static_cast<SectionKind>(s.kind)) != &s)
+      fail("section is there twice", at, std::to_string(s.kind));
   }
   if (wanted != nullptr && (wanted->uuid != f.uuid || wanted->file_bytes != f.file_bytes)) {
     fail("another segment is in this one's place", 0, to_hex(f.uuid), to_hex(wanted->uuid));
@@ -142,26 +146,32 @@ std::uint64_t Segment::section_offset(SectionKind kind) const noexcept {
 }
 
 std::span<const StorageEntry> Segment::storages() const {
-  const auto bytes = section(SectionKind::storages);
-  if (bytes.size() % sizeof(StorageEntry) != 0)
-    fail("storages table has a torn entry", section_offset(SectionKind::storages));
-  const std::span entries(reinterpret_cast<const StorageEntry*>(bytes.data()), bytes.size() / sizeof(StorageEntry));
-  const std::uint64_t leaves_total = leaves().size();
-  for (const StorageEntry& e : entries) {
-    const std::uint64_t needed = leaf_count(e.nbytes);
-    const bool has_leaves = needed == 1 || (e.first_leaf <= leaves_total && needed <= leaves_total - e.first_leaf);
-    if (e.offset > data_bytes() || e.nbytes > data_bytes() - e.offset || !has_leaves) {
-      fail("storage lies outside the segment's data", section_offset(SectionKind::storages),
-           std::to_string(e.offset) + "+" + std::to_string(e.nbytes));
-    }
-  }
-  return entries;
+  std::call_once(tables_once_, [this] { check_tables(); });
+  return storages_;
 }
 
 std::span<const Digest> Segment::leaves() const {
-  if (!has_section(SectionKind::leaves)) return {};
-  const auto bytes = section(SectionKind::leaves);
-  return {reinterpret_cast<const Digest*>(bytes.data()), bytes.size() / sizeof(Digest)};
+  std::call_once(tables_once_, [this] { check_tables(); });
+  return leaves_;
+}
+
+void Segment::check_tables() const {
+  const auto entries = section(SectionKind::storages);
+  if (entries.size() % sizeof(StorageEntry) != 0)
+    fail("storages table has a torn entry", section_offset(SectionKind::storages));
+  storages_ = {reinterpret_cast<const StorageEntry*>(entries.data()), entries.size() / sizeof(StorageEntry)};
+  if (has_section(SectionKind::leaves)) {
+    const auto digests = section(SectionKind::leaves);
+    leaves_ = {reinterpret_cast<const Digest*>(digests.data()), digests.size() / sizeof(Digest)};
+  }
+  for (const StorageEntry& e : storages_) {
+    const std::uint64_t needed = leaf_count(e.nbytes);
+    const bool has_leaves = needed == 1 || (e.first_leaf <= leaves_.size() && needed <= leaves_.size() - e.first_leaf);
+    const bool is_inside = e.offset <= data_bytes() && e.nbytes <= data_bytes() - e.offset;
+    if (is_inside && has_leaves && e.offset % format::alignment_small == 0) continue;
+    fail("storage lies outside the segment's data", section_offset(SectionKind::storages),
+         std::to_string(e.offset) + "+" + std::to_string(e.nbytes));
+  }
 }
 
 std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes) noexcept {
@@ -254,6 +264,7 @@ std::uint64_t SegmentWriter::seal(std::uint64_t sequence) {
   const auto bytes = std::as_bytes(std::span(&footer, 1));
   pending_.insert(pending_.end(), bytes.begin(), bytes.end());
   flush_sections();
+  file_.make_read_only();
   is_sealed_ = true;
   return footer.file_bytes;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -48,12 +49,13 @@ class Segment {
   // The section after checking its checksum (each call does). Throws corrupt, also if it is not there.
   std::span<const std::byte> section(format::SectionKind kind) const;
   std::uint64_t section_offset(format::SectionKind kind) const noexcept;
-  // Checked: every storage lies before data_bytes(), and its leaves in the leaves section.
+  // Checked, once: every storage lies before data_bytes() and is aligned, and its leaves lie in the leaves section.
   std::span<const format::StorageEntry> storages() const;
   std::span<const Digest> leaves() const;
 
  private:
   const format::Section* find_section(format::SectionKind kind) const noexcept;
+  void check_tables() const;
   void check_header() const;
   void check_footer(const format::SegmentReference* wanted) const;
   [[noreturn]] void fail(std::string what, std::uint64_t offset, std::string got = {}, std::string wanted = {}) const;
@@ -61,6 +63,9 @@ class Segment {
   std::filesystem::path path_;
   Mapping mapping_;
   const format::SegmentFooter* footer_ = nullptr;
+  mutable std::once_flag tables_once_;
+  mutable std::span<const format::StorageEntry> storages_;
+  mutable std::span<const Digest> leaves_;
 };
 
 // Where a storage of `nbytes` may begin, at or after `cursor`.
@@ -90,7 +95,7 @@ class SegmentWriter {
   void add_section(format::SectionKind kind, std::span<const std::byte> bytes);
   // Everything so far is on disk. Call it outside the commit lock: what remains is small.
   void sync();
-  // Writes the footer: the file is complete. Returns its size.
+  // Writes the footer: the file is complete, and read-only from now on. Returns its size.
   std::uint64_t seal(std::uint64_t sequence);
   // Syncs (if durable), renames to `path`, which must not exist, and syncs its directory. After this the temporary file
   // is no more. REQUIRES: sealed.

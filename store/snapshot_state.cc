@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <map>
 #include <unordered_set>
 
 #include "store/codec.h"
@@ -34,22 +35,30 @@ std::span<const std::byte> checked_section(const Segment& segment, SectionKind k
   return bytes;
 }
 
-// A sub-range of a mapping that only this object hands out.
+// Part of a slot that one thread reads into its place.
 struct CopyTask {
-  const File* file;
   std::uint64_t file_offset;
   std::byte* out;
   std::uint64_t size;
 };
 
-void add_copy_tasks(std::vector<CopyTask>& tasks, const File& file, std::uint64_t offset, std::byte* out,
-                    std::uint64_t size) {
+void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byte* out, std::uint64_t size) {
   for (std::uint64_t done = 0; done < size; done += copy_task_bytes) {
-    tasks.push_back({&file, offset + done, out + done, std::min(copy_task_bytes, size - done)});
+    tasks.push_back({offset + done, out + done, std::min(copy_task_bytes, size - done)});
   }
 }
 
 }  // namespace
+
+std::shared_ptr<const Segment> SegmentDirectory::open(const File& file, const format::SegmentReference& wanted) const {
+  // A mapping made before says nothing of a file that was cut since.
+  if (cache != nullptr && file.size_bytes() == wanted.file_bytes) {
+    if (auto cached = cache->find(wanted)) return cached;
+  }
+  auto segment = Segment::open(file, &wanted);
+  if (cache != nullptr) cache->add(segment);
+  return segment;
+}
 
 std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory& directory, File file,
                                                          const format::SegmentReference* wanted_segment,
@@ -70,18 +79,12 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
       state->copy_all(directory);
       break;
   }
-  state->files_.clear();
   return state;
 }
 
 void SnapshotState::open_holder(const SegmentDirectory& directory, File file,
                                 const format::SegmentReference* wanted_segment, const SnapshotId* wanted_id) {
-  std::shared_ptr<const Segment> holder;
-  if (directory.cache != nullptr && wanted_segment != nullptr) holder = directory.cache->find(*wanted_segment);
-  if (!holder) {
-    holder = Segment::open(file, wanted_segment);
-    if (directory.cache != nullptr) directory.cache->add(holder);
-  }
+  auto holder = wanted_segment != nullptr ? directory.open(file, *wanted_segment) : Segment::open(file);
   const std::string name = holder->path().string();
   record_ = decode_record(holder->section(SectionKind::record), name, holder->section_offset(SectionKind::record));
   if (wanted_id != nullptr && record_.info.id != *wanted_id) {
@@ -99,31 +102,40 @@ void SnapshotState::open_holder(const SegmentDirectory& directory, File file,
                                      .offset = holder->section_offset(SectionKind::keys)});
   }
   segments_.resize(binding_.segments().size());
-  files_.resize(segments_.size());
   segments_[0] = std::move(holder);
-  files_[0] = std::move(file);
 }
 
 const Segment& SnapshotState::require_segment(const SegmentDirectory& directory, std::uint32_t index) {
   if (segments_[index]) return *segments_[index];
-  if (directory.cache != nullptr) segments_[index] = directory.cache->find(binding_.segments()[index]);
-  if (!segments_[index]) {
-    segments_[index] = Segment::open(file_of(directory, index), &binding_.segments()[index]);
-    if (directory.cache != nullptr) directory.cache->add(segments_[index]);
-  }
+  const format::SegmentReference& wanted = binding_.segments()[index];
+  segments_[index] = directory.open(open_file(directory, index), wanted);
   return *segments_[index];
 }
 
-const File& SnapshotState::file_of(const SegmentDirectory& directory, std::uint32_t index) {
-  if (!files_[index].is_open()) {
-    const auto path = directory.file_of(binding_.segments()[index].sequence);
-    auto file = File::try_open(path);
-    if (!file) {
-      throw Error(ErrorKind::not_found, {.what = "a segment that the snapshot needs is gone", .file = path.string()});
-    }
-    files_[index] = std::move(*file);
+// One at a time: a snapshot may draw on more segments than this process may have descriptors.
+File SnapshotState::open_file(const SegmentDirectory& directory, std::uint32_t index) const {
+  if (index == 0) return File::open(holder().path());
+  const auto path = directory.file_of(binding_.segments()[index].sequence);
+  auto file = File::try_open(path);
+  if (!file) {
+    throw Error(ErrorKind::not_found, {.what = "a segment that the snapshot needs is gone", .file = path.string()});
   }
-  return files_[index];
+  return std::move(*file);
+}
+
+// As open_file, of a segment that was mapped before: what is now under its name must be the same.
+File SnapshotState::reopen_file(const SegmentDirectory& directory, std::uint32_t index) const {
+  File file = open_file(directory, index);
+  format::SegmentHeader header{};
+  const Segment& segment = *segments_[index];
+  if (file.size_bytes() == segment.file_bytes()) file.read_at(0, std::as_writable_bytes(std::span(&header, 1)));
+  if (header.uuid != segment.uuid()) {
+    throw Error(ErrorKind::corrupt, {.what = "another segment is in this one's place",
+                                     .file = file.path().string(),
+                                     .got = to_hex(header.uuid),
+                                     .wanted = to_hex(segment.uuid())});
+  }
+  return file;
 }
 
 void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
@@ -176,9 +188,12 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
 }
 
 void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode) {
+  std::map<std::uint32_t, File> files;
   std::vector<StitchedRange::Piece> pieces;
-  for (const Extent& extent : binding_.extents(slot))
-    pieces.push_back({&file_of(directory, extent.segment), extent.offset, extent.size});
+  for (const Extent& extent : binding_.extents(slot)) {
+    if (!files.contains(extent.segment)) files.emplace(extent.segment, reopen_file(directory, extent.segment));
+    pieces.push_back({&files.at(extent.segment), extent.offset, extent.size});
+  }
   stitched_.push_back(StitchedRange::map(pieces, mode));
   slot_data_[slot] = stitched_.back().data();
 }
@@ -217,12 +232,13 @@ void SnapshotState::map_private(const SegmentDirectory& directory) {
     if (is_first) {
       if (bases[segment] == nullptr) {
         private_mappings_.push_back(
-            Mapping::map(file_of(directory, segment), 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
+            Mapping::map(reopen_file(directory, segment), 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
         bases[segment] = private_mappings_.back().data();
       }
       slot_data_[slot] = bases[segment] + offset;
     } else if (nbytes >= duplicate_mapped_from && offset % page_bytes() == 0) {
-      private_mappings_.push_back(Mapping::map(file_of(directory, segment), offset, nbytes, MapMode::copy_on_write));
+      private_mappings_.push_back(
+          Mapping::map(reopen_file(directory, segment), offset, nbytes, MapMode::copy_on_write));
       slot_data_[slot] = private_mappings_.back().data();
     } else {
       small_duplicates.push_back(slot);
@@ -251,19 +267,24 @@ void SnapshotState::copy_all(const SegmentDirectory& directory) {
   if (total == 0) return;
   private_mappings_.push_back(Mapping::anonymous(total, true));
   std::byte* base = private_mappings_.back().data();
-  std::vector<CopyTask> tasks;
+  std::map<std::uint32_t, std::vector<CopyTask>> tasks;  // by segment
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     if (layout_.slot_bytes(slot) == 0) continue;
     slot_data_[slot] = base + offsets[slot];
     std::byte* out = slot_data_[slot];
     for (const Extent& extent : placement(slot)) {
-      add_copy_tasks(tasks, file_of(directory, extent.segment), extent.offset, out, extent.size);
+      add_copy_tasks(tasks[extent.segment], extent.offset, out, extent.size);
       out += extent.size;
     }
   }
-  parallel_for(tasks.size(), threads_for_bytes(total), [&](std::size_t i) {
-    tasks[i].file->read_at(tasks[i].file_offset, {tasks[i].out, tasks[i].size});
-  });
+  for (const auto& [segment, of_segment] : tasks) {
+    const File file = reopen_file(directory, segment);
+    std::uint64_t bytes = 0;
+    for (const CopyTask& task : of_segment) bytes += task.size;
+    parallel_for(of_segment.size(), threads_for_bytes(bytes), [&](std::size_t i) {
+      file.read_at(of_segment[i].file_offset, {of_segment[i].out, of_segment[i].size});
+    });
+  }
 }
 
 format::SegmentReference SnapshotState::reference(std::uint32_t index) const noexcept {
@@ -299,7 +320,7 @@ std::optional<Statistics> SnapshotState::statistics(std::uint32_t row) const {
 }
 
 std::vector<AttachmentRow> SnapshotState::attachments() const {
-  if (!holder().has_section(SectionKind::attachments)) return {};
+  if (record_.attachments == Digest{}) return {};
   const auto bytes = checked_section(holder(), SectionKind::attachments, record_.attachments);
   ByteReader in(bytes, holder().path().string(), "attachments", holder().section_offset(SectionKind::attachments));
   std::vector<AttachmentRow> rows;

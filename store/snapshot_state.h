@@ -27,6 +27,8 @@ struct SegmentDirectory {
   std::filesystem::path path;     // absolute
   SegmentCache* cache = nullptr;  // of segments mapped already; may be null
 
+  // The segment in `file`, from the cache if it is mapped already.
+  std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference& wanted) const;
   std::filesystem::path file_of(std::uint64_t sequence) const { return path / segment_file_name(sequence); }
 };
 
@@ -61,10 +63,10 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
 
  private:
-  struct OpenFile;  // a segment's descriptor while the snapshot is being opened
   void open_holder(const SegmentDirectory& directory, File file, const format::SegmentReference* wanted_segment,
                    const SnapshotId* wanted_id);
-  const File& file_of(const SegmentDirectory& directory, std::uint32_t index);
+  File open_file(const SegmentDirectory& directory, std::uint32_t index) const;
+  File reopen_file(const SegmentDirectory& directory, std::uint32_t index) const;
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
   void open_shared_sections(const SegmentDirectory& directory);
   void check_placements(const SegmentDirectory& directory);
@@ -78,7 +80,6 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   Mode mode_ = Mode::shared;
   Record record_;
   std::vector<std::shared_ptr<const Segment>> segments_;
-  std::vector<File> files_;  // beside segments_, while opening; those of cached segments only once needed
   Binding binding_;
   Layout layout_;
   std::span<const Digest> keys_;

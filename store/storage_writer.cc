@@ -24,7 +24,14 @@ struct Part {
   std::size_t storage;        // index in to_write
   std::uint64_t slot_offset;  // multiple of leaf_bytes
   std::uint64_t size;
-  std::size_t first_accumulator;  // into the accumulators, one per range of the storage
+  std::size_t first_count;  // into the counts: one per range of the storage that meets the part
+  std::size_t counts;
+};
+
+// The statistics of one range of a storage over one part.
+struct Count {
+  std::size_t range;  // index in the storage's ranges
+  StatisticsAccumulator accumulator;
 };
 
 struct Run {
@@ -75,8 +82,13 @@ class Pass {
   void cut_into_runs() {
     for (std::size_t i = 0; i < to_write_.size(); ++i) {
       for (std::uint64_t at = 0; at < nbytes(i); at += run_bytes) {
-        add_part({i, at, std::min(run_bytes, nbytes(i) - at), accumulators_.size()});
-        for (const DenseRange& range : to_write_[i].ranges) accumulators_.emplace_back(range.dtype);
+        const std::uint64_t size = std::min(run_bytes, nbytes(i) - at);
+        const std::size_t first = counts_.size();
+        for (std::size_t r = 0; r < to_write_[i].ranges.size(); ++r) {
+          const DenseRange& range = to_write_[i].ranges[r];
+          if (range.begin < at + size && range.end > at) counts_.push_back({r, StatisticsAccumulator(range.dtype)});
+        }
+        add_part({i, at, size, first, counts_.size() - first});
       }
     }
   }
@@ -114,8 +126,8 @@ class Pass {
       const auto leaf = piece.subspan(at, std::min<std::uint64_t>(leaf_bytes, piece.size() - at));
       const std::uint64_t slot_offset = part.slot_offset + at;
       leaf_digests_[leaf_begin_[part.storage] + slot_offset / leaf_bytes] = digest_bytes(leaf);
-      for (std::size_t r = 0; r < storage.ranges.size(); ++r) {
-        accumulate(accumulators_[part.first_accumulator + r], storage.ranges[r], slot_offset, leaf);
+      for (Count& count : std::span(counts_).subspan(part.first_count, part.counts)) {
+        accumulate(count.accumulator, storage.ranges[count.range], slot_offset, leaf);
       }
     }
     return piece;
@@ -136,8 +148,8 @@ class Pass {
     }
     for (const Run& r : runs_) {
       for (const Part& part : r.parts) {
-        for (std::size_t k = 0; k < merged[part.storage].size(); ++k) {
-          merged[part.storage][k].merge(accumulators_[part.first_accumulator + k]);
+        for (const Count& count : std::span(counts_).subspan(part.first_count, part.counts)) {
+          merged[part.storage][count.range].merge(count.accumulator);
         }
       }
     }
@@ -165,7 +177,7 @@ class Pass {
   std::vector<std::uint64_t> leaf_begin_;
   std::vector<Digest> leaf_digests_;
   std::vector<Run> runs_;
-  std::vector<StatisticsAccumulator> accumulators_;
+  std::vector<Count> counts_;
 };
 
 }  // namespace

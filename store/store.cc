@@ -168,8 +168,9 @@ std::vector<SnapshotInfo> Store::log(std::string_view rev, std::size_t limit) co
 
 void Store::bundle(std::string_view rev, const std::filesystem::path& out) const {
   const auto snapshot = state_->open_snapshot(rev, Mode::shared);
-  const auto names = refs();
-  const bool is_ref = std::any_of(names.begin(), names.end(), [&](const RefInfo& ref) { return ref.name == rev; });
+  const bool is_ref = state_->is_bundle()
+                          ? rev == state_->bundle_ref()
+                          : is_ref_name(rev) && file_exists(state_->paths().heads() / head_file_name(rev));
   write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 
 #include "mmap/file.h"
 #include "mmap/lock.h"
@@ -17,6 +18,7 @@ namespace {
 // How often a reader starts over when a ref moves on, and its old segments go, between reading the head and opening
 // what it names.
 constexpr int attach_attempts = 16;
+constexpr auto temporary_age_min = std::chrono::minutes(1);
 
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -32,6 +34,18 @@ std::string lower_case(std::string text) {
 }
 
 }  // namespace
+
+void sweep_temporaries(const StorePaths& paths) {
+  for (const std::string& name : list_directory(paths.segments())) {
+    if (!name.ends_with(".tmp")) continue;
+    const auto path = paths.segments() / name;
+    std::error_code gone;
+    const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path, gone);
+    if (gone || age < temporary_age_min) continue;
+    const auto file = File::try_open(path);
+    if (file && !FileLock::is_locked(*file)) remove_file(path);
+  }
+}
 
 std::vector<std::byte> encode_snapshot_row(const SnapshotRow& row) {
   ByteWriter out;
@@ -163,6 +177,9 @@ StoreState::Located StoreState::locate_in_catalog(std::string_view name, std::ui
                                        .got = to_hex(id),
                                        .hint = "run `tenon repair`"});
     const SnapshotRow row = decode_snapshot_row(*bytes, catalog_name());
+    if (row.record.empty())
+      throw Error(ErrorKind::not_found,
+                  {.what = "snapshot " + to_hex(id) + " was lost in a repair", .file = path().string()});
     if (generations == 0) return {id, row.holder};
     const Record record = decode_record(row.record, catalog_name(), 0);
     if (record.info.parents.empty()) {
@@ -190,7 +207,7 @@ StoreState::Located StoreState::locate(std::string_view text) const {
     }
     return {record.info.id, bundle_->reference()};
   }
-  if (rev.generations == 0) {
+  if (rev.generations == 0 && is_ref_name(rev.name)) {
     if (const auto head = read_head(paths_.heads(), rev.name, store_id_)) return {head->snapshot, head->segment};
   }
   return locate_in_catalog(rev.name, rev.generations);
@@ -201,6 +218,10 @@ std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& loc
   SegmentDirectory directory = paths_.segment_directory();
   if (mode == Mode::shared) directory.cache = &cache_;
   return SnapshotState::open(directory, File::open(file), &located.holder, &located.id, mode);
+}
+
+void StoreState::sweep_temporaries_once() {
+  std::call_once(swept_, [this] { sweep_temporaries(paths_); });
 }
 
 void StoreState::keep_parent(std::shared_ptr<const SnapshotState> parent) noexcept {

@@ -28,6 +28,10 @@ struct StorePaths {
   SegmentDirectory segment_directory() const { return {segments()}; }
 };
 
+// Removes segments in flight whose writer has died: `.tmp` files that nobody holds locked and that are older than a
+// minute (a writer locks its file right after making it).
+void sweep_temporaries(const StorePaths& paths);
+
 // A snapshot's row in the catalog: enough to open it, and (for history) its record, keys and binding without opening
 // anything.
 struct SnapshotRow {
@@ -68,6 +72,8 @@ class StoreState {
   // Opens what `rev` names; tries again if its segments went away meanwhile because the ref moved on.
   std::shared_ptr<const SnapshotState> open_snapshot(std::string_view rev, Mode mode) const;
   std::shared_ptr<const SnapshotState> open_located(const Located& located, Mode mode) const;
+  // What killed writers left, once in the life of this store handle.
+  void sweep_temporaries_once();
   // Keeps the last parent's segments mapped for the next commit's comparison; until then their disk space is not
   // returned.
   void keep_parent(std::shared_ptr<const SnapshotState> parent) noexcept;
@@ -86,6 +92,7 @@ class StoreState {
   std::unique_ptr<Catalog> catalog_;
   std::uint64_t fork_generation_ = 0;
   mutable SegmentCache cache_;
+  std::once_flag swept_;
   std::mutex parent_mutex_;
   std::shared_ptr<const SnapshotState> parent_;
 };

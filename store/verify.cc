@@ -105,6 +105,7 @@ class Verifier {
   }
 
   void verify_segment(const std::filesystem::path& path, std::optional<std::uint64_t> sequence) {
+    if (sequence && !file_exists(path)) return;  // swept since it was listed
     ++report_.segments;
     std::shared_ptr<const Segment> segment;
     const bool is_whole = holds(path, [&] {
@@ -178,19 +179,43 @@ class Verifier {
     known.keys = digest_bytes(state->holder().section(SectionKind::keys));
     known.binding = digest_bytes(state->holder().section(SectionKind::binding));
     for (std::uint32_t slot = 0; slot < state->layout().slot_count(); ++slot) {
+      check_key(*state, slot);
       for (const format::Extent& extent : state->placement(slot)) {
         known.extents.insert({sequence ? state->reference(extent.segment).sequence : 0, extent.offset});
       }
     }
   }
 
+  // The binding must place a slot where its segment says that a storage of that key is; what is stitched has no such
+  // entry, and is read.
+  void check_key(const SnapshotState& state, std::uint32_t slot) const {
+    const Placement placement = state.placement(slot);
+    if (placement.empty()) return;
+    if (placement.size() > 1) {
+      if (options_.read_data) state.read_verified(slot, [](std::span<const std::byte>) {});
+      return;
+    }
+    const Segment& segment = *state.segments()[placement[0].segment];
+    const auto storages = segment.storages();
+    const bool is_there = std::any_of(storages.begin(), storages.end(), [&](const StorageEntry& e) {
+      return e.offset == placement[0].offset && e.nbytes == placement[0].size && e.key == state.keys()[slot];
+    });
+    if (is_there) return;
+    throw Error(ErrorKind::corrupt,
+                {.what = "slot " + std::to_string(slot) + " is placed where no storage of its key is",
+                 .file = segment.path().string(),
+                 .offset = placement[0].offset,
+                 .wanted = to_hex(state.keys()[slot])});
+  }
+
   void verify_heads() {
+    if (!store_id_) return;  // lost with the superblock, which is reported
     for_each_name(paths_.heads(), [this](const std::string& name) {
       if (name.ends_with(".tmp")) return;
       const auto path = paths_.heads() / name;
       holds(path, [&] {
         const auto bytes = read_file(path, 1 << 16);
-        const Head head = decode_head(bytes, store_id_.value_or(Digest{}), path.string());
+        const Head head = decode_head(bytes, *store_id_, path.string());
         if (head_file_name(head.ref) != name)
           throw Error(ErrorKind::corrupt,
                       {.what = "head is another ref's", .file = path.string(), .got = head.ref, .wanted = name});

@@ -1,8 +1,8 @@
 """What a disk may hold after the power is cut, rebuilt from a record of the operations (recorder.h has its format).
 
-The model is that of POSIX and no kinder: data is durable once its file is synced (or the descriptor syncs its own writes), a
-name once its directory is synced. Whatever is not durable may have happened or not, each on its own and in any order; a
-write may be torn between any two sectors. Only what the kernel promises is assumed: a rename is atomic.
+The model is that of POSIX and no kinder: data is durable once its file is synced (or the descriptor syncs its own
+writes), a name once its directory is synced. Whatever is not durable may have happened or not, each on its own and in
+any order; a write may be torn between any two sectors. Only what the kernel promises is assumed: a rename is atomic.
 """
 
 import dataclasses
@@ -26,7 +26,10 @@ class Operation:
 
 
 class Record:
-    """`operations`, in which files are numbered anew, because inode numbers are used again; `directories`: their numbers."""
+    """`operations`, in which files are numbered anew, because inode numbers are used again.
+
+    `directories`: the numbers of those that are directories.
+    """
 
     ROOT = 0
 

@@ -1,10 +1,9 @@
-// tenon-fault-observe STORE REFERENCES: says which of the known checkpoints each ref of a store leads to, byte by byte.
+// tenon-fault-observe STORE REFERENCES NAME...: says to which known checkpoints a store leads, byte by byte.
 //
 // REFERENCES holds a folder per known checkpoint: the file `names` (a line "NAME<tab>FIRST" per tensor in order, FIRST
-// being the name whose storage it shares, its own if none) and each storage as a file called FIRST. Prints, per ref and
-// tag,
-//   ref NAME CHECKPOINT...   the history by the catalog, newest first
-//   head NAME CHECKPOINT     what opening it by its head file gives
+// being the name whose storage it shares, its own if none) and each storage as a file called FIRST. Prints
+//   ref NAME CHECKPOINT...   for each ref and tag of the catalog: its history, newest first
+//   head NAME CHECKPOINT     for each NAME given that can be opened (which goes by the head file): its tip
 // Exit codes are the command's: 0, 10 no store, 4 damage, 1 any other error.
 #include <algorithm>
 #include <cstdio>
@@ -13,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -91,13 +91,19 @@ void print_history(const Store& store, const tenon::RefInfo& ref, const std::vec
   std::printf("\n");
 }
 
-int observe(const char* store_path, const char* references_path) {
+void print_head(const Store& store, const std::string& name, const std::vector<Reference>& references) {
+  try {
+    std::printf("head %s %s\n", name.c_str(), label_of(store.snapshot(name), references).c_str());
+  } catch (const tenon::Error& error) {
+    if (error.kind() != tenon::ErrorKind::not_found || !error.facts().file.empty()) throw;  // a file, not a name
+  }
+}
+
+int observe(const char* store_path, const char* references_path, std::span<char*> names) {
   const std::vector<Reference> references = read_references(references_path);
   const Store store = Store::open(store_path);
-  for (const tenon::RefInfo& ref : store.refs()) {
-    print_history(store, ref, references);
-    std::printf("head %s %s\n", ref.name.c_str(), label_of(store.snapshot(ref.name), references).c_str());
-  }
+  for (const tenon::RefInfo& ref : store.refs()) print_history(store, ref, references);
+  for (const char* const name : names) print_head(store, name, references);
   return 0;
 }
 
@@ -115,9 +121,9 @@ int exit_code_of(tenon::ErrorKind kind) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc < 3) return 2;
   try {
-    return observe(argv[1], argv[2]);
+    return observe(argv[1], argv[2], std::span(argv, static_cast<std::size_t>(argc)).subspan(3));
   } catch (const tenon::Error& error) {
     std::fprintf(stderr, "%s: %s\n", tenon::error_kind_name(error.kind()), error.what());
     return exit_code_of(error.kind());

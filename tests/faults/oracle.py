@@ -34,8 +34,8 @@ class Tenon:
         line = [*wrapper, self.command, *(["--store", str(store)] if store else []), *map(str, arguments)]
         return _run(line, cwd, {**faults, "LD_PRELOAD": self.shim} if faults else {})
 
-    def observe(self, store, references):
-        return _run([self.observer, str(store), str(references)], None, {})
+    def observe(self, store, references, names):
+        return _run([self.observer, str(store), str(references), *names], None, {})
 
     def must(self, *arguments, store=None, cwd=None):
         done = self.run(*arguments, store=store, cwd=cwd)
@@ -53,16 +53,25 @@ def _run(line, cwd, extra):
 
 def describe(done):
     how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"exit {done.returncode}"
-    return f"{how}: {done.stderr.decode(errors='replace').strip()[-400:]}"
+    said = (done.stdout + done.stderr).decode(errors="replace").strip()
+    return f"{how}: {said[-400:]}"
+
+
+def tip_of(state, name):
+    return state[name][0] if state and name in state else None
 
 
 class Oracle:
-    """`known`: label -> checkpoint, everything that may ever be read back; `after_commit`: the label of what a commit after
-    the fault brings. A state is a dict: name of a ref or tag -> labels of its history, newest first; None is no store."""
+    """A state is a dict: name of a ref or tag -> labels of its history, newest first; None is no store.
 
-    def __init__(self, tenon, scratch, known, after_commit):
+    `known`: label -> checkpoint, everything that may ever be read back. `names`: all refs and tags that there ever are.
+    `after_commit`: the label of what a commit after the fault brings.
+    """
+
+    def __init__(self, tenon, scratch, known, names, after_commit):
         self.tenon = tenon
         self.known = known
+        self.names = sorted(names)
         self.after_commit = after_commit
         self.scratch = pathlib.Path(scratch)
         self.scratch.mkdir(parents=True)
@@ -72,9 +81,9 @@ class Oracle:
             checkpoint.write_reference(self.scratch / "references" / label)
 
     def check(self, store, allowed, turn=0):
-        """The store is in one of the `allowed` states, whole, clean, readable and writable. Returns the state it is left in.
+        """The store is in one of the `allowed` states, whole, clean, readable and writable.
 
-        Repair has its place before the next commit, after it, or none, by `turn`.
+        Repair has its place before the next commit, after it, or none, by `turn`. Returns the state it is left in.
         """
         state = self.check_state(store, allowed)
         if state is None:
@@ -83,7 +92,7 @@ class Oracle:
         if turn % 3 == 1:
             # It goes by the segments, and so may finish what the catalog did not yet know of.
             self.tenon.must("repair", store=store)
-            state = self.check_state(store, [one for one in allowed if one is not None] or [{}], heads_lag=False)
+            state = self.check_state(store, [one for one in allowed if one is not None] or [{}], heads_may_lag=False)
         self.tenon.must("import", self.after_commit_file, "--ref", "main", store=store)
         state = {**state, "main": [self.after_commit, *state.get("main", [])]}
         self.check_state(store, [state])
@@ -92,30 +101,31 @@ class Oracle:
             self.check_state(store, [state])
         return state
 
-    def check_state(self, store, allowed, heads_lag=True):
+    def check_state(self, store, allowed, heads_may_lag=True):
         """Observes, compares, verifies. A head may lag behind the catalog, but only by what was not acknowledged."""
         state, heads = self.observe(store)
         if state not in allowed:
             raise Violation(f"state {state}, allowed {allowed}")
         if state is None:
             return None
-        for name, head in heads.items():
-            promised = [one[name][0] for one in allowed if one and name in one] if heads_lag else [state[name][0]]
-            if head not in promised:
-                raise Violation(f"the head of {name} is {head}, allowed {promised}")
+        for name in self.names:
+            promised = {tip_of(one, name) for one in (allowed if heads_may_lag else [state])}
+            if heads.get(name) not in promised:
+                raise Violation(f"the head of {name} is {heads.get(name)}, allowed {promised}; state {state}")
         self.tenon.must("verify", "--read-data", store=store)
         return state
 
     def observe(self, store):
         """The state by the catalog and, by the head files, the tip of each ref; every byte is compared."""
-        done = self.tenon.observe(store, self.scratch / "references")
+        done = self.tenon.observe(store, self.scratch / "references", self.names)
         if done.returncode == NO_STORE:
             return None, {}
         if done.returncode != 0:
             raise Violation(f"cannot be read: {describe(done)}")
         words = [line.split() for line in done.stdout.decode().splitlines()]
-        return {name: labels for kind, name, *labels in words if kind == "ref"}, \
-               {name: labels[0] for kind, name, *labels in words if kind == "head"}
+        refs = {name: labels for kind, name, *labels in words if kind == "ref"}
+        heads = {name: labels[0] for kind, name, *labels in words if kind == "head"}
+        return refs, heads
 
     def check_export(self, path, label):
         try:

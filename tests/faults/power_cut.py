@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Cuts the power at every point of a recorded history of a store, in many ways each, and checks what is left.
 
-The history is run once under the recording shim. Then, for each prefix of its operations, disks are rebuilt on which what
-was not synced is missing or torn (crash_model.py), and the oracle looks at each: what was acknowledged before the cut is
-there, byte for byte; the command that was under way happened wholly or not at all.
+The history is run once under the recording shim. Then, for each prefix of its operations, disks are rebuilt on which
+what was not synced is missing or torn (crash_model.py), and the oracle looks at each: what was acknowledged before the
+cut is there, byte for byte; the command that was under way happened wholly or not at all.
 
-With --seeded-bugs, given a build made with -DTENON_SEEDED_BUGS, the same history is recorded once for each bug, and each
-must be caught.
+With --seeded-bugs, given a build made with -DTENON_SEEDED_BUGS, the same history is recorded once for each bug, and
+each must be caught.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import time
 
 from crash_model import Record, build, read_tree, tears, write_tree
 from oracle import Oracle, Tenon, Violation, describe
-from scenarios import FIRST, INIT, KNOWN, SECOND, on_store
+from scenarios import FIRST, INIT, KNOWN, NAMES, SECOND, on_store
 
 STATES_FULL = 20000
 STATES_SMOKE = 300
@@ -124,7 +124,7 @@ def random_cut(record, source):
 
 
 def choose_cuts(recording, wanted, seed):
-    """`wanted` different cuts: the systematic ones of every prefix (a sample, where they are more), then random ones."""
+    """`wanted` different cuts: the systematic ones of every prefix (a sample of them, if more), then random ones."""
     source = random.Random(seed)
     record, seen, cuts = recording.record, set(), []
 
@@ -155,7 +155,7 @@ class Replay:
         self.violations = []
         self.replayed = 0
         self.lock = threading.Lock()
-        self.oracle = Oracle(tenon, work / "scratch", KNOWN, "after")
+        self.oracle = Oracle(tenon, work / "scratch", KNOWN, NAMES, "after")
 
     def run(self, cuts, jobs, stop_at_first):
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:

@@ -12,6 +12,7 @@ SIZES = {"bias": 64, "norm": 6 * KIB, "embedding": 200 * KIB, "weight": 1280 * K
 
 FIRST = Checkpoint.make(1, SIZES, ties={"tied": "embedding"})
 SECOND = FIRST.changed("weight", 300 * KIB, Checkpoint.make(2, {"x": 70 * KIB}).tensors["x"])
+NAMES = ["best", "good", "main", "next", "side"]
 KNOWN = {"first": FIRST, "second": SECOND, "after": Checkpoint.make(3, {"bias": 64, "other": 9 * KIB})}
 
 
@@ -71,7 +72,8 @@ def all_scenarios():
         Scenario("import, all known", on_store("import", "{first}"), one, {"main": ["first", "first"]}, ONE_SNAPSHOT),
         Scenario("import, other ref", on_store("import", "{second}", "--ref", "side"), one, {**one, "side": ["second"]},
                  ONE_SNAPSHOT),
-        Scenario("tag", on_store("tag", "set", "good", "main"), two, {**two, "good": ["second", "first"]}, TWO_SNAPSHOTS),
+        Scenario("tag", on_store("tag", "set", "good", "main"), two, {**two, "good": ["second", "first"]},
+                 TWO_SNAPSHOTS),
         Scenario("ref, made", on_store("ref", "set", "best", "main~1"), two, best, TWO_SNAPSHOTS),
         Scenario("ref, moved", on_store("ref", "set", "main", "main~1"), two, one, TWO_SNAPSHOTS),
         Scenario("ref, deleted", on_store("ref", "delete", "best"), best, two,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes every call that changes a file fail, in every way, and checks what is left each time.
 
-For each scenario and mode the calls are counted in a run without a fault; then the scenario is run once per call with the
-fault there, and the oracle looks at the store. A run in which the fault did not strike is a failure of the sweep: a
+For each scenario and mode the calls are counted in a run without a fault; then the scenario is run once per call with
+the fault there, and the oracle looks at the store. A run in which the fault did not strike is a failure of the sweep: a
 harness that injects nothing passes everything.
 """
 
@@ -21,7 +21,7 @@ import threading
 import time
 
 from oracle import ERRORS_OF_FAULTS, Oracle, Tenon, Violation, describe
-from scenarios import KNOWN, all_scenarios
+from scenarios import KNOWN, NAMES, all_scenarios
 
 MODES = ["kill", "torn", "short", "short+", "eintr", "enospc", "enospc+", "eio", "eio+", "failsync", "failsync+"]
 DEADLY = {"kill", "torn"}
@@ -30,8 +30,8 @@ TARGET_FULL = 4000
 POINTS_SMOKE = 2
 
 # Calls by which a file can change. strace sees those that the shim may miss.
-TRACED = ("write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,msync,rename,renameat,renameat2,unlink,unlinkat,rmdir,"
-          "link,linkat,symlink,symlinkat,ftruncate,truncate,fallocate,open,openat,openat2,creat,mkdir,mkdirat,"
+TRACED = ("write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,msync,rename,renameat,renameat2,unlink,unlinkat,"
+          "rmdir,link,linkat,symlink,symlinkat,ftruncate,truncate,fallocate,open,openat,openat2,creat,mkdir,mkdirat,"
           "copy_file_range,sendfile,splice,sync_file_range,mmap")
 
 
@@ -53,7 +53,7 @@ class Sweep:
         self.number = 0
         self.violations = []
         self.injected = collections.Counter()
-        self.oracle = Oracle(tenon, work / "scratch", KNOWN, "after")
+        self.oracle = Oracle(tenon, work / "scratch", KNOWN, NAMES, "after")
 
     def prepare(self, scenario):
         template = self.work / "templates" / re.sub(r"\W+", "-", scenario.name)
@@ -215,7 +215,7 @@ def print_table(scenarios, planned, sweep):
         cells = []
         for mode in MODES:
             key = scenario.name, mode
-            cells.append(f"{sweep.injected[key]:>9}" if not bad[key] else f"{sweep.injected[key]}/{bad[key]} BAD".rjust(9))
+            cells.append(f"{sweep.injected[key]}{f'/{bad[key]} BAD' if bad[key] else ''}".rjust(9))
         print(f"{scenario.name:{width}}  " + " ".join(cells))
     print(f"{planned} runs, {sum(sweep.injected.values())} faults injected, {len(sweep.violations)} violations")
 
@@ -232,7 +232,7 @@ def parse_arguments():
     root = pathlib.Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=root / "build", help="build directory")
-    parser.add_argument("--smoke", action="store_true", help=f"at most {POINTS_SMOKE} points for each scenario and mode")
+    parser.add_argument("--smoke", action="store_true", help=f"at most {POINTS_SMOKE} points per scenario and mode")
     parser.add_argument("--target", type=int, default=TARGET_FULL, help="faults to inject at least, when not --smoke")
     parser.add_argument("--only", default="", help="only scenarios whose name contains this")
     parser.add_argument("--mode", choices=MODES, help="only this mode")

@@ -2,55 +2,20 @@
 // other data. LMDB trusts its own pages, so some damage kills whoever reads them: only children meet it here, and those
 // deaths are counted.
 //
-// TENON_TEST_THOROUGH=1 tries every bit of every byte (minutes) instead of one bit of each.
+// TENON_TEST_THOROUGH=1 tries every bit of every byte (minutes) instead of one bit of some bytes.
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <iostream>
 
 #include "tests/store/catalog_fixture.h"
 #include "tests/store/child.h"
+#include "tests/store/damage.h"
 
 namespace tenon::testing {
 namespace {
 
-constexpr std::uint64_t numbers = 12;
-
-struct Tally {
-  std::uint64_t identical = 0;
-  std::uint64_t reported = 0;  // as a typed error, or as a row that is not there
-  std::uint64_t deaths = 0;
-  std::uint64_t other = 0;  // silent, and wrong
-  std::uint64_t first_other = 0;
-};
-
-std::ostream& operator<<(std::ostream& out, const Tally& tally) {
-  return out << tally.identical << " identical, " << tally.reported << " reported, " << tally.deaths << " deaths, "
-             << tally.other << " other";
-}
-
-// Memory that a child and its parent both see.
-template <typename T>
-class Shared {
- public:
-  Shared() {
-    void* const memory = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::runtime_error("mmap failed");
-    value_ = new (memory) T;
-  }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-  ~Shared() { ::munmap(value_, sizeof(T)); }
-  T* operator->() const { return value_; }
-
- private:
-  T* value_;
-};
-
-bool is_thorough() { return std::getenv("TENON_TEST_THOROUGH") != nullptr; }
+constexpr std::uint64_t numbers = 8;
 
 class CatalogDamageTest : public CatalogTest {
  protected:
@@ -62,8 +27,6 @@ class CatalogDamageTest : public CatalogTest {
     writer.commit(root_after(numbers));
     wanted_ = content_of(writer_ended(writer).read(), numbers);
   }
-
-  enum class Verdict { identical, reported, other };
 
   // What a reader makes of the files as they are. Rows that should be there and are said not to be are damage that the
   // caller sees; whatever else differs is not.
@@ -108,75 +71,16 @@ class CatalogDamageTest : public CatalogTest {
     return Verdict::reported;
   }
 
-  // Tries `count` damages in children. `damage(i)` puts the i-th in place, `judge()` looks, `heal(i)` takes it back.
-  // A child goes on until it dies; the next takes over after the damage that killed it.
-  template <typename Damage, typename Judge, typename Heal>
-  Tally try_all(std::uint64_t count, const Damage& damage, const Judge& judge, const Heal& heal) {
-    struct Progress {
-      std::uint64_t next = 0;
-      Tally tally;
-    };
-    const Shared<Progress> progress;
-    const auto go_on = [&] {
-      silence_errors();
-      for (; progress->next < count; ++progress->next) {
-        damage(progress->next);
-        Tally& tally = progress->tally;
-        switch (judge()) {
-          case Verdict::identical:
-            ++tally.identical;
-            break;
-          case Verdict::reported:
-            ++tally.reported;
-            break;
-          case Verdict::other:
-            if (tally.other++ == 0) tally.first_other = progress->next;
-        }
-        heal(progress->next);
-      }
-      return 0;
-    };
-    while (progress->next < count) {
-      const Outcome outcome = run_in_child(go_on);
-      if (outcome == succeeded) break;
-      if (outcome.signal == 0 && outcome.status == threw) ADD_FAILURE() << "threw what is no Error";
-      ++progress->tally.deaths;
-      heal(progress->next);
-      ++progress->next;
-    }
-    const Tally& tally = progress->tally;
-    EXPECT_EQ(tally.identical + tally.reported + tally.deaths + tally.other, count);
-    return tally;
-  }
-
-  // One bit of each byte in [first, last), or all bits.
   template <typename Judge>
-  Tally flip(const std::filesystem::path& path, std::uint64_t stride, const Judge& judge) {
-    const std::vector<std::byte> good = read_file(path, 1 << 24);
-    File file = File::open(path, File::Access::read_write);
-    const std::uint64_t bits = is_thorough() ? 8 : 1;
-    const std::uint64_t count = good.size() / stride * bits;
-    const auto offset_of = [&](std::uint64_t i) { return i / bits * stride; };
+  static Tally flip(const std::filesystem::path& path, std::uint64_t stride, const Judge& judge) {
+    const BitFlips flips(path, stride);
     return try_all(
-        count,
-        [&](std::uint64_t i) {
-          const std::uint64_t offset = offset_of(i);
-          const auto bit = bits == 8 ? i % 8 : (offset * 5 + offset / 8) % 8;
-          const std::byte flipped = good[offset] ^ static_cast<std::byte>(1u << bit);
-          file.write_at(offset, std::span(&flipped, 1));
-        },
-        judge, [&](std::uint64_t i) { restore(file, good, offset_of(i)); });
+        flips.count(), [&](std::uint64_t i) { flips.make(i); }, judge, [&](std::uint64_t i) { flips.undo(i); });
   }
 
   const Content& wanted() const { return wanted_; }
 
  private:
-  // Puts back what damage or a commit has changed.
-  static void restore(File& file, const std::vector<std::byte>& good, std::uint64_t offset) {
-    if (file.size_bytes() != good.size()) file.truncate(good.size());
-    file.write_at(offset, std::span(&good[offset], 1));
-    if (read_file(file.path(), good.size()) != good) file.write_at(0, good);
-  }
   Catalog writer_ended(CatalogWriter& writer) const {
     { const CatalogWriter gone = std::move(writer); }
     return open();
@@ -185,7 +89,7 @@ class CatalogDamageTest : public CatalogTest {
 };
 
 TEST_F(CatalogDamageTest, NoFlippedBitShowsOtherData) {
-  const Tally tally = flip(data(), 1, [&] { return judge_reading(); });
+  const Tally tally = flip(data(), 3, [&] { return judge_reading(); });
   std::cout << "reading: " << tally << "\n";
   EXPECT_EQ(tally.other, 0u) << "first at flip " << tally.first_other;
   EXPECT_GT(tally.identical, 0u);
@@ -196,7 +100,7 @@ TEST_F(CatalogDamageTest, NoFlippedBitShowsOtherData) {
 TEST_F(CatalogDamageTest, NoFlippedBitMakesACommitShowOtherData) {
   const std::vector<std::byte> good_lock = read_file(lock(), 100);
   File lock_file = File::open(lock(), File::Access::read_write);
-  const Tally tally = flip(data(), is_thorough() ? 1 : 7, [&] {
+  const Tally tally = flip(data(), 13, [&] {
     lock_file.write_at(0, good_lock);
     return judge_writing();
   });
