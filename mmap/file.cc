@@ -80,6 +80,11 @@ File& File::operator=(File&& other) noexcept {
 
 File::~File() { close(); }
 
+void File::start_writeback(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  (void)::sync_file_range(descriptor_, static_cast<off64_t>(offset), static_cast<off64_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
+}
+
 void File::make_read_only() {
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0 || ::fchmod(descriptor_, status.st_mode & 0555) != 0) {

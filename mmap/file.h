@@ -44,6 +44,9 @@ class File {
   // Does not change the size.
   void reserve(std::uint64_t offset, std::uint64_t size_bytes);
   void truncate(std::uint64_t size_bytes);
+  // Lets the disk begin with what was written there, so that a later sync has less to wait for. Advice: errors show at
+  // the sync.
+  void start_writeback(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
   void sync();            // fsync
   void sync_data();       // fdatasync
   void make_read_only();  // takes everybody's write permission away

@@ -55,7 +55,8 @@ class Commit {
     const auto add_progress = progress_counter(draft_, options_.progress);
     const DedupeResult origins = may_reuse ? find_origins(parent.get(), add_progress) : without_reuse();
     SegmentWriter writer(store_.paths().segments(), store_.store_id());
-    Ingested ingested = ingest({draft_, parent.get(), origins, options_.statistics, add_progress}, writer);
+    Ingested ingested =
+        ingest({draft_, parent.get(), origins, options_.statistics, store_.is_durable(), add_progress}, writer);
     if (store_.is_durable() && !seeded_bug("no_file_fsync")) writer.sync();
 
     const auto result = publish_under_lock(writer, ingested);

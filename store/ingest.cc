@@ -64,7 +64,7 @@ class Ingestion {
       out_.written_bytes += draft_.slots[slot].nbytes;
     }
     if (in_.statistics) add_ranges(to_write);
-    WrittenStorages written = write_storages(draft_, to_write, writer_, statistics_, in_.add_progress);
+    WrittenStorages written = write_storages(draft_, to_write, writer_, statistics_, in_.add_progress, in_.is_durable);
     out_.storages = std::move(written.storages);
     writer_.add_section(SectionKind::storages, std::as_bytes(std::span(out_.storages)));
     if (!written.leaves.empty()) writer_.add_section(SectionKind::leaves, std::as_bytes(std::span(written.leaves)));

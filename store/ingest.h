@@ -27,6 +27,7 @@ struct IngestInputs {
   const SnapshotState* parent = nullptr;  // whose layout and structure may be shared; may be null
   const DedupeResult& origins;
   bool statistics = true;
+  bool is_durable = true;  // a sync will follow
   std::function<void(std::uint64_t bytes)> add_progress;
 };
 

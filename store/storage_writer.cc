@@ -49,12 +49,13 @@ class Pass {
   }
 
   WrittenStorages run(std::span<std::optional<Statistics>> statistics,
-                      const std::function<void(std::uint64_t)>& add_progress) {
+                      const std::function<void(std::uint64_t)>& add_progress, bool write_back_early) {
     std::uint64_t total = 0;
     for (const Run& r : runs_) total += r.size;
     writer_.reserve_placed();
     parallel_for(runs_.size(), threads_for_bytes(total), [&](std::size_t i) {
       write_run(runs_[i]);
+      if (write_back_early) writer_.start_writeback(runs_[i].file_offset, runs_[i].size);
       add_progress(runs_[i].size);
     });
     collect_statistics(statistics);
@@ -203,8 +204,8 @@ std::optional<DenseRange> dense_range(const TensorDraft& tensor, std::uint32_t r
 
 WrittenStorages write_storages(const Draft& draft, std::span<const StorageToWrite> to_write, SegmentWriter& writer,
                                std::span<std::optional<Statistics>> statistics,
-                               const std::function<void(std::uint64_t)>& add_progress) {
-  return Pass(draft, to_write, writer).run(statistics, add_progress);
+                               const std::function<void(std::uint64_t)>& add_progress, bool write_back_early) {
+  return Pass(draft, to_write, writer).run(statistics, add_progress, write_back_early);
 }
 
 }  // namespace tenon

@@ -42,6 +42,7 @@ struct WrittenStorages {
 // statistics[r].
 WrittenStorages write_storages(const Draft& draft, std::span<const StorageToWrite> to_write, SegmentWriter& writer,
                                std::span<std::optional<Statistics>> statistics,
-                               const std::function<void(std::uint64_t bytes)>& add_progress);
+                               const std::function<void(std::uint64_t bytes)>& add_progress,
+                               bool write_back_early = false);
 
 }  // namespace tenon

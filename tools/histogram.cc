@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "tools/progress.h"
 
@@ -70,8 +71,8 @@ std::optional<Histogram> compute_histogram(const Elements& elements, std::size_t
   const std::uint64_t count = elements.count();
   if (count < 2 || bins == 0) return std::nullopt;
   const std::uint64_t step = (count - 1) / samples_max + 1;
-  double low = INFINITY;
-  double high = -INFINITY;
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
   for_each_finite(elements, step, [&](double value) {
     low = std::min(low, value);
     high = std::max(high, value);

@@ -140,7 +140,9 @@ void print_statistics(const Statistics& statistics, std::uint64_t elements, Outp
 
 void print_histogram(const Histogram& histogram, std::uint64_t elements, Output& output) {
   output.line("");
-  for (const std::string& line : draw(histogram, histogram_height)) output.line("  " + line);
+  for (const std::string& line : draw(histogram, histogram_height)) {
+    output.line("  " + line.substr(0, line.find_last_not_of(' ') + 1));
+  }
   const std::string low = format_number(histogram.low);
   output.line(
       fmt::format("  {}{}", low, pad_left(format_number(histogram.high), histogram.counts.size() - low.size())));

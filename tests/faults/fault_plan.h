@@ -4,7 +4,7 @@
 //   TENON_FAULT_PREFIX=DIR   count only calls on files under DIR (a real path); nothing happens without it
 //   TENON_FAULT_MODE=MODE    count only calls to which MODE can happen (all of them when unset):
 //                              kill     SIGKILL instead of the call                 any call
-//                              torn     SIGKILL after half of a write, or after a call that is no write
+//                              torn     SIGKILL after half of a write (at the end of a sector), or after another call
 //                              short    half of a write, which says so              writes of 2 bytes or more
 //                              eintr    EINTR instead of the call                   writes, syncs, space, open
 //                              enospc   ENOSPC instead of the call                  all but syncs and removals

@@ -1,9 +1,11 @@
 """What must hold of a store after any fault, asked through the command and, for the bytes, through observe.cc."""
 
+import concurrent.futures
 import os
 import pathlib
 import signal
 import subprocess
+import sys
 import uuid
 import zipfile
 
@@ -55,6 +57,16 @@ def describe(done):
     how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"exit {done.returncode}"
     said = (done.stdout + done.stderr).decode(errors="replace").strip()
     return f"{how}: {said[-400:]}"
+
+
+def run_all(jobs, action, items):
+    """Calls `action` on each item, several at once; shows how far it is when somebody watches."""
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        pending = [pool.submit(action, item) for item in items]
+        for count, done in enumerate(concurrent.futures.as_completed(pending), 1):
+            done.result()
+            if sys.stderr.isatty():
+                print(f"\r{count} of {len(items)}", end="\n" if count == len(items) else "", file=sys.stderr)
 
 
 def tip_of(state, name):

@@ -11,7 +11,6 @@ each must be caught.
 
 import argparse
 import bisect
-import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -23,7 +22,7 @@ import threading
 import time
 
 from crash_model import Record, build, read_tree, tears, write_tree
-from oracle import Oracle, Tenon, Violation, describe
+from oracle import Oracle, Tenon, Violation, describe, run_all
 from scenarios import FIRST, INIT, KNOWN, NAMES, SECOND, on_store
 
 STATES_FULL = 20000
@@ -158,9 +157,7 @@ class Replay:
         self.oracle = Oracle(tenon, work / "scratch", KNOWN, NAMES, "after")
 
     def run(self, cuts, jobs, stop_at_first):
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            for done in concurrent.futures.as_completed([pool.submit(self.check, cut, stop_at_first) for cut in cuts]):
-                done.result()
+        run_all(jobs, lambda cut: self.check(cut, stop_at_first), cuts)
 
     def check(self, cut, stop_at_first):
         with self.lock:

@@ -74,7 +74,6 @@ RecordLock::~RecordLock() {
 }
 
 off_t next_offset(int descriptor) {
-  if (!is_recording()) return 0;
   if ((::fcntl(descriptor, F_GETFL) & O_APPEND) != 0) return status_of(descriptor).st_size;
   return ::lseek(descriptor, 0, SEEK_CUR);
 }

@@ -89,9 +89,18 @@ ssize_t perform_write(int descriptor, const iovec* pieces, int count, off_t offs
                     : ::syscall(SYS_pwritev, descriptor, pieces, count, offset, 0L);
 }
 
-// Writes half of the bytes, and all of that half.
-ssize_t write_half(int descriptor, const iovec* pieces, int count, off_t offset) {
-  std::size_t left = total_bytes(pieces, count) / 2;
+// How much of a torn write is done: about half, up to the end of a sector; what lies within one sector is written whole
+// or not at all, by disks as by the page cache, and LMDB counts on it.
+std::size_t torn_bytes(off_t at, std::size_t size_bytes) {
+  constexpr std::size_t sector = 512;
+  const std::size_t before = static_cast<std::size_t>(at) % sector;
+  const std::size_t half = (before + size_bytes / 2) / sector * sector;
+  const std::size_t end = half > before ? half : sector;
+  return end < before + size_bytes ? end - before : size_bytes;
+}
+
+// Writes that many of the bytes.
+ssize_t write_part(int descriptor, const iovec* pieces, int count, off_t offset, std::size_t left) {
   ssize_t done = 0;
   for (int i = 0; i < count && left > 0; ++i) {
     const iovec part{pieces[i].iov_base, pieces[i].iov_len < left ? pieces[i].iov_len : left};
@@ -114,9 +123,12 @@ ssize_t intercept_write(const char* name, int descriptor, const iovec* pieces, i
   }
   const RecordLock lock;
   const off_t at = offset < 0 ? next_offset(descriptor) : offset;
-  const bool is_whole = decision.action == Action::pass;
-  const ssize_t written =
-      is_whole ? perform_write(descriptor, pieces, count, offset) : write_half(descriptor, pieces, count, offset);
+  const std::size_t total = total_bytes(pieces, count);
+  const std::size_t wanted = decision.action == Action::do_half       ? total / 2
+                             : decision.action == Action::die_halfway ? torn_bytes(at, total)
+                                                                      : total;
+  const ssize_t written = wanted == total ? perform_write(descriptor, pieces, count, offset)
+                                          : write_part(descriptor, pieces, count, offset, wanted);
   if (decision.action == Action::die_halfway) die();
   if (written > 0) record_write(descriptor, at, pieces, count, static_cast<std::size_t>(written));
   return written;

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <random>
 #include <set>
@@ -328,7 +329,9 @@ TEST_F(ProcessTest, OneCopyInMemoryServesAllProcesses) {
       });
       draft.tensor("w" + std::to_string(slot));
     }
-    make().commit(draft, {.statistics = false});
+    Store store = make();
+    store.commit(draft, {.statistics = false});
+    store.commit(checkpoint(0), {.ref = "small"});
   }
   struct Report {
     std::array<std::uint64_t, processes> bare{};
@@ -344,6 +347,7 @@ TEST_F(ProcessTest, OneCopyInMemoryServesAllProcesses) {
   std::vector<Child> children;
   for (std::size_t process = 0; process < processes; ++process) {
     children.emplace_back([&, process] {
+      (void)open().snapshot("small");  // what a process needs once, whatever it maps
       meet(0);
       report->bare[process] = proportional_bytes();
       meet(1);
@@ -372,9 +376,12 @@ TEST_F(ProcessTest, OneCopyInMemoryServesAllProcesses) {
   }
   RecordProperty("proportional_bytes", std::to_string(mapped - bare));
   EXPECT_GE(mapped, bytes) << "all of it is mapped";
-  EXPECT_LE(static_cast<double>(mapped),
-            static_cast<double>(bare) + 1.01 * static_cast<double>(bytes) + processes * 65536)
-      << "bare processes: " << bare;
+  std::cout << "bytes: " << bytes << ", mapped beyond bare processes: " << mapped - bare
+            << "
+               ";
+      // A page or two of each process's heap and page tables' bookkeeping are not a copy of the weights.
+      constexpr std::uint64_t own_bytes = 48 << 10;
+  EXPECT_LE(mapped, bare + bytes + bytes / 100 + processes * own_bytes);
 }
 
 // ---- Kills ----
@@ -390,6 +397,12 @@ struct Acknowledged {
   }
 };
 
+// Until so many more have been acknowledged.
+void wait_for_commits(const Acknowledged& acknowledged, std::uint32_t more) {
+  const std::uint32_t wanted = acknowledged.count + more;
+  while (acknowledged.count < wanted) std::this_thread::sleep_for(200us);
+}
+
 TEST_F(ProcessTest, KilledWritersLeaveWhatWasAcknowledgedAndNothingHalf) {
   { const Store store = Store::init(path(), {.durability = Durability::full}); }
   const Shared<Acknowledged> acknowledged;
@@ -404,7 +417,8 @@ TEST_F(ProcessTest, KilledWritersLeaveWhatWasAcknowledgedAndNothingHalf) {
       for (std::int64_t next = first;; ++next) acknowledged->add(next, store.commit(checkpoint(next)).id);
       return 1;
     });
-    std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<>(500, 40'000)(random)));
+    wait_for_commits(*acknowledged, std::uniform_int_distribution<std::uint32_t>(0, 3)(random));
+    std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<>(0, 20'000)(random)));
     writer.kill();
     killed += writer.wait().signal == SIGKILL ? 1 : 0;
 
