@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <span>
 #include <string>
@@ -54,6 +55,12 @@ class PickleGraph {
   NodeId root = no_node;
 
   std::size_t size() const noexcept { return nodes_.size(); }
+  // What the graph takes, near enough to hold it to a limit.
+  std::uint64_t memory_bytes() const noexcept {
+    return nodes_.size() * sizeof(Node) + text_.size() + fixed_.size() * sizeof(NodeId) +
+           containers_.size() * (sizeof(std::vector<NodeId>) + allocation_bytes_min) +
+           objects_.size() * sizeof(PickleObject);
+  }
   PickleKind kind(NodeId id) const noexcept { return nodes_[id].kind; }
   bool is(NodeId id, PickleKind kind) const noexcept { return id != no_node && nodes_[id].kind == kind; }
   bool is_container(NodeId id) const noexcept;  // may hold other nodes
@@ -90,7 +97,7 @@ class PickleGraph {
   NodeId add_object(NodeId callable, NodeId args, bool is_newobj = false);
 
   // REQUIRES: a list, dict or set.
-  std::vector<NodeId>& mutable_items(NodeId id) noexcept { return containers_[nodes_[id].index]; }
+  std::vector<NodeId>& mutable_items(NodeId id);
   PickleObject& mutable_object(NodeId id) noexcept { return objects_[nodes_[id].index]; }
   // Makes `id` what `other` is, for all who refer to it. Containers are then shared, not copied: `other` must not be
   // referred to any more.
@@ -105,11 +112,14 @@ class PickleGraph {
   };
   NodeId add(PickleKind kind, std::uint32_t index = 0, std::int64_t integer = 0, std::uint64_t length = 0);
 
-  std::vector<Node> nodes_;
+  // Deques, since they grow without a copy beside them: a file of a million nodes must not cost several times that.
+  static constexpr std::uint64_t allocation_bytes_min = 32;  // of a container's items
+  std::deque<Node> nodes_;
   std::string text_;
   std::vector<NodeId> fixed_;  // items of tuples and other kinds that do not grow
-  std::vector<std::vector<NodeId>> containers_;
-  std::vector<PickleObject> objects_;
+  std::deque<std::vector<NodeId>>
+      containers_;  // 0 is that of all that are empty; the others get theirs when first changed
+  std::deque<PickleObject> objects_;
 };
 
 struct PickleReadOptions {

@@ -111,10 +111,19 @@ NodeId PickleGraph::add_text(PickleKind kind, std::string_view text) {
   return add(kind, 0, offset, text.size());
 }
 
+std::vector<NodeId>& PickleGraph::mutable_items(NodeId id) {
+  Node& node = nodes_[id];
+  if (node.index == 0) {
+    containers_.emplace_back();
+    node.index = static_cast<std::uint32_t>(containers_.size() - 1);
+  }
+  return containers_[node.index];
+}
+
 NodeId PickleGraph::add_container(PickleKind kind) {
   assert(is_growing(kind));
-  containers_.emplace_back();
-  return add(kind, static_cast<std::uint32_t>(containers_.size() - 1));
+  if (containers_.empty()) containers_.emplace_back();
+  return add(kind);
 }
 
 NodeId PickleGraph::add_fixed(PickleKind kind, std::span<const NodeId> items) {

@@ -50,7 +50,15 @@ void PickleMachine::push(NodeId id) {
   if (graph_.size() > options_.max_nodes) {
     fail(ErrorKind::limit, "pickle holds too many values", fmt::format("more than {}", options_.max_nodes));
   }
+  check_memory();
   stack_.push_back(id);
+}
+
+// A byte of a pickle can stand for a hundred in memory: files made for that are told by what they take in all.
+void PickleMachine::check_memory() const {
+  if (graph_.memory_bytes() + stack_.size() * sizeof(NodeId) <= memory_max_) return;
+  fail(ErrorKind::limit, "pickle holds more values than its size accounts for",
+       fmt::format("more than {} bytes in memory", memory_max_));
 }
 
 NodeId PickleMachine::pop() {
@@ -234,6 +242,7 @@ void PickleMachine::push_dict_to_mark() {
 }
 
 void PickleMachine::append(std::span<const NodeId> items) {
+  check_memory();
   const NodeId target = top();
   if (graph_.is(target, PickleKind::list)) {
     auto& list = graph_.mutable_items(target);
@@ -253,6 +262,7 @@ void PickleMachine::set_item() {
 }
 
 void PickleMachine::set_items(std::span<const NodeId> items) {
+  check_memory();
   const NodeId target = top();
   if (items.size() % 2 != 0) corrupt("pickle gives a dict a key without a value");
   if (graph_.is(target, PickleKind::dict)) {
@@ -267,6 +277,7 @@ void PickleMachine::set_items(std::span<const NodeId> items) {
 }
 
 void PickleMachine::add_items(std::span<const NodeId> items) {
+  check_memory();
   const NodeId target = top();
   if (!graph_.is(target, PickleKind::set)) corrupt("pickle adds an item to something that is not a set");
   auto& set = graph_.mutable_items(target);

@@ -4,6 +4,7 @@
 // Errors: as read_pickle. Every method that takes input compares its length with what remains first.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -21,7 +22,7 @@ namespace tenon {
 class PickleMachine {
  public:
   PickleMachine(std::span<const std::byte> bytes, const PickleReadOptions& options)
-      : bytes_(bytes), options_(options) {}
+      : bytes_(bytes), options_(options), memory_max_(memory_max_for(bytes.size())) {}
 
   bool is_stopped() const noexcept { return is_stopped_; }
   PickleGraph& graph() noexcept { return graph_; }
@@ -98,6 +99,12 @@ class PickleMachine {
   std::optional<NodeId> native_value(NodeId callable, NodeId args);
   std::optional<NodeId> native_bytes(PickleKind kind, std::span<const NodeId> args);
   void charge_copy(std::size_t amount);
+  void check_memory() const;
+
+  // What any file may take, or what long lists of numbers take: they need about three times their bytes.
+  static std::uint64_t memory_max_for(std::uint64_t pickle_bytes) noexcept {
+    return std::max((std::uint64_t{40} << 20) + pickle_bytes / 2, 4 * pickle_bytes);
+  }
 
   std::span<const std::byte> bytes_;
   const PickleReadOptions& options_;
@@ -106,6 +113,7 @@ class PickleMachine {
   bool is_stopped_ = false;
   std::size_t copied_ = 0;  // of nodes and bytes that memo references can make the input repeat
   std::size_t remembered_ = 0;
+  const std::uint64_t memory_max_;
   PickleGraph graph_;
   std::vector<NodeId> stack_;
   std::vector<std::size_t> marks_;  // heights of stack_

@@ -33,9 +33,10 @@ struct Frame {
 
 class Walker {
  public:
-  Walker(const PickleGraph& graph, const StructureVisitor& visit)
+  Walker(const PickleGraph& graph, const StructureVisitor& visit, const std::string& file)
       : graph_(graph),
         visit_(visit),
+        file_(file),
         is_on_path_(graph.size()),
         is_visited_(graph.size()),
         repeats_left_(graph.size() + 1024) {}
@@ -49,6 +50,7 @@ class Walker {
   void advance();
   void reach(NodeId node);
   void leave();
+  [[noreturn]] void fail(const char* what, std::string wanted) const;
   std::size_t child_count(NodeId node) const;
   Child child_at(NodeId node, std::size_t position) const;
   Child child_of_object(const PickleObject& object, std::size_t position) const;
@@ -57,6 +59,7 @@ class Walker {
 
   const PickleGraph& graph_;
   const StructureVisitor& visit_;
+  const std::string& file_;
   std::vector<bool> is_on_path_;
   std::vector<bool> is_visited_;
   std::size_t repeats_left_;
@@ -81,15 +84,18 @@ void Walker::reach(NodeId node) {
     --repeats_left_;
   }
   is_visited_[node] = true;
-  if (frames_.size() >= max_depth || name_.size() > max_name_bytes) {
-    throw Error(ErrorKind::limit,
-                {.what = "object is nested too deeply", .wanted = fmt::format("at most {} levels", max_depth)});
-  }
+  if (frames_.size() >= max_depth) fail("object is nested too deeply", fmt::format("at most {} levels", max_depth));
+  if (name_.size() > max_name_bytes)
+    fail("the names on the way to a value are too long", fmt::format("at most {} bytes", max_name_bytes));
   const NodeId content = visit_(node, name_);
   if (content == no_node || !is_walked(content)) return;
   if (content != node && is_on_path_[content]) return;
   is_on_path_[node] = is_on_path_[content] = true;
   frames_.push_back({node, content, name_.size()});
+}
+
+void Walker::fail(const char* what, std::string wanted) const {
+  throw Error(ErrorKind::limit, {.what = what, .file = file_, .wanted = std::move(wanted)});
 }
 
 void Walker::leave() {
@@ -228,7 +234,9 @@ Child Walker::pair_at(std::span<const NodeId> pairs, std::size_t position) const
 
 }  // namespace
 
-void walk_structure(const PickleGraph& graph, const StructureVisitor& visit) { Walker(graph, visit).run(); }
+void walk_structure(const PickleGraph& graph, const StructureVisitor& visit, const std::string& file) {
+  Walker(graph, visit, file).run();
+}
 
 std::optional<NodeId> find_in_structure(const PickleGraph& graph, std::string_view name) {
   std::optional<NodeId> found;

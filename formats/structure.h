@@ -30,9 +30,10 @@ inline constexpr std::string_view structure_module = "tenon.structure";
 //
 // `visit` is called with every container, object and persistent id, and returns the node whose content is walked below
 // that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place while that costs
-// at most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth.
+// at most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth and names.
 using StructureVisitor = std::function<NodeId(NodeId node, const std::string& name)>;
-void walk_structure(const PickleGraph& graph, const StructureVisitor& visit);
+// `file` is for its message.
+void walk_structure(const PickleGraph& graph, const StructureVisitor& visit, const std::string& file = {});
 
 // The node whose name is `name`; nullopt if there is none, or if only a scalar is there.
 std::optional<NodeId> find_in_structure(const PickleGraph& graph, std::string_view name);

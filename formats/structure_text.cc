@@ -42,6 +42,7 @@ class Describer {
 
   void show(const Line& line);
   void show_content(const Line& line);
+  void show_items(std::span<const NodeId> items, std::vector<Line>& lines, std::size_t depth);
   void show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth);
   bool is_inline(NodeId node) const;
   std::string summary(NodeId node) const;
@@ -76,17 +77,22 @@ void Describer::show_content(const Line& line) {
   } else if (graph_.is(line.node, PickleKind::object)) {
     const PickleObject& object = graph_.object(line.node);
     if (!graph_.items(object.args).empty()) lines.push_back({object.args, "arguments: ", depth});
-    for (const NodeId item : object.list_items) lines.push_back({item, "", depth});
+    show_items(object.list_items, lines, depth);
     show_pairs(object.dict_items, lines, depth);
     if (object.state != no_node) lines.push_back({object.state, "state: ", depth});
   } else {
-    for (const NodeId item : graph_.items(line.node)) lines.push_back({item, "", depth});
+    show_items(graph_.items(line.node), lines, depth);
   }
   pending_.insert(pending_.end(), std::make_move_iterator(lines.rbegin()), std::make_move_iterator(lines.rend()));
 }
 
+// What comes after the last line that is shown need not be prepared.
+void Describer::show_items(std::span<const NodeId> items, std::vector<Line>& lines, std::size_t depth) {
+  for (const NodeId item : items.first(std::min(items.size(), max_lines))) lines.push_back({item, "", depth});
+}
+
 void Describer::show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth) {
-  for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
+  for (std::size_t i = 0; i + 1 < std::min(pairs.size(), 2 * max_lines); i += 2) {
     const std::string key = is_inline(pairs[i]) ? inline_items(pairs[i]) : scalar(pairs[i]);
     lines.push_back({pairs[i + 1], key + ": ", depth});
   }

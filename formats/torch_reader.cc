@@ -212,7 +212,8 @@ class Importer {
 
 Draft Importer::run() {
   read_object();
-  walk_structure(graph_, [this](NodeId node, const std::string& name) { return visit(node, name); });
+  walk_structure(
+      graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
   for (const auto& [node, structure] : found_) become_row(graph_, node, structure);
   draft_.structure = encode_structure(graph_);
   draft_.slots = std::move(slots_.slots());

@@ -13,6 +13,10 @@ namespace {
 constexpr std::uint32_t journal_version = 1;
 constexpr std::uint32_t record_bytes_max = 4096;
 constexpr std::size_t checksum_bytes_size = sizeof(std::uint64_t);
+// Size, kind, sequence, time, target, the ref's length, and the checksum.
+constexpr std::size_t record_bytes_without_ref = 2 * sizeof(std::uint32_t) + sizeof(std::uint64_t) +
+                                                 sizeof(std::int64_t) + sizeof(SnapshotId) + sizeof(std::uint32_t) +
+                                                 checksum_bytes_size;
 
 void check_header(std::span<const std::byte> bytes, const Digest& store_id, const std::string& file) {
   const auto fail = [&](const char* what) {
@@ -32,8 +36,7 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
   std::uint32_t record_bytes = 0;
   if (bytes.size() < sizeof record_bytes) return std::nullopt;
   std::memcpy(&record_bytes, bytes.data(), sizeof record_bytes);
-  if (record_bytes < sizeof record_bytes + checksum_bytes_size || record_bytes > record_bytes_max ||
-      record_bytes > bytes.size())
+  if (record_bytes < record_bytes_without_ref || record_bytes > record_bytes_max || record_bytes > bytes.size())
     return std::nullopt;
   const auto body = bytes.first(record_bytes - checksum_bytes_size);
   std::uint64_t checksum;
@@ -46,8 +49,10 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
   record.sequence = in.get<std::uint64_t>();
   record.at_ns = in.get<std::int64_t>();
   record.target = in.get<SnapshotId>();
-  record.ref = in.get_string();
-  in.require_end();
+  const auto ref_bytes = in.get<std::uint32_t>();
+  if (ref_bytes != record_bytes - record_bytes_without_ref) return std::nullopt;
+  const auto ref = in.get_bytes(ref_bytes);
+  record.ref.assign(reinterpret_cast<const char*>(ref.data()), ref.size());
   if (record.kind < JournalKind::set_ref || record.kind > JournalKind::delete_ref) return std::nullopt;
   size = record_bytes;
   return record;
@@ -67,9 +72,7 @@ std::vector<std::byte> encode_journal_header(const Digest& store_id) {
 
 std::vector<std::byte> encode_journal_record(const JournalRecord& record) {
   ByteWriter body;
-  const std::size_t size = 2 * sizeof(std::uint32_t) + sizeof record.sequence + sizeof record.at_ns +
-                           sizeof record.target + sizeof(std::uint32_t) + record.ref.size() + checksum_bytes_size;
-  body.put(static_cast<std::uint32_t>(size));
+  body.put(static_cast<std::uint32_t>(record_bytes_without_ref + record.ref.size()));
   body.put(static_cast<std::uint32_t>(record.kind));
   body.put(record.sequence);
   body.put(record.at_ns);

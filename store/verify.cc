@@ -22,6 +22,7 @@ using format::SectionKind;
 using format::StorageEntry;
 
 constexpr std::uint64_t read_piece_bytes = 16 * leaf_bytes;
+constexpr std::uint64_t head_piece_bytes = 1 << 16;  // more than any head has
 
 class Verifier {
  public:
@@ -214,7 +215,9 @@ class Verifier {
       if (name.ends_with(".tmp")) return;
       const auto path = paths_.heads() / name;
       holds(path, [&] {
-        const auto bytes = read_file(path, 1 << 16);
+        const File file = File::open(path);
+        std::vector<std::byte> bytes(std::min(file.size_bytes(), head_piece_bytes));  // a larger file is none
+        file.read_at(0, bytes);
         const Head head = decode_head(bytes, *store_id_, path.string());
         if (head_file_name(head.ref) != name)
           throw Error(ErrorKind::corrupt,

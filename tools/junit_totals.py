@@ -12,9 +12,15 @@ def outcome(case):
     return "skipped" if is_skipped else "passed"
 
 
+def cases(report):
+    try:
+        return list(xml.etree.ElementTree.parse(report).getroot().iter("testcase"))
+    except (OSError, xml.etree.ElementTree.ParseError) as error:
+        sys.exit(f"no report: {error}")
+
+
 def main():
-    outcomes = [outcome(case) for report in sys.argv[1:]
-                for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase")]
+    outcomes = [outcome(case) for report in sys.argv[1:] for case in cases(report)]
     print(*(outcomes.count(kind) for kind in ("passed", "failed", "skipped")))
 
 

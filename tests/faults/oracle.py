@@ -55,7 +55,7 @@ def _run(line, cwd, extra):
 
 def describe(done):
     how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"exit {done.returncode}"
-    said = (done.stdout + done.stderr).decode(errors="replace").strip()
+    said = "\n".join(text.decode(errors="replace").strip() for text in (done.stdout, done.stderr) if text)
     return f"{how}: {said[-400:]}"
 
 

@@ -7,10 +7,10 @@ namespace {
 
 using format::BindingHeader;
 using format::Extent;
-using testing::error_of;
-using testing::IsError;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::IsEmpty;
+using testing::IsError;
 
 constexpr format::SegmentReference self{{1, 1}, 0, 0};
 constexpr format::SegmentReference older{{2, 2}, 5, 4096};

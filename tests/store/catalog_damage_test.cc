@@ -71,13 +71,6 @@ class CatalogDamageTest : public CatalogTest {
     return Verdict::reported;
   }
 
-  template <typename Judge>
-  static Tally flip(const std::filesystem::path& path, std::uint64_t stride, const Judge& judge) {
-    const BitFlips flips(path, stride);
-    return try_all(
-        flips.count(), [&](std::uint64_t i) { flips.make(i); }, judge, [&](std::uint64_t i) { flips.undo(i); });
-  }
-
   const Content& wanted() const { return wanted_; }
 
  private:
@@ -89,7 +82,7 @@ class CatalogDamageTest : public CatalogTest {
 };
 
 TEST_F(CatalogDamageTest, NoFlippedBitShowsOtherData) {
-  const Tally tally = flip(data(), 3, [&] { return judge_reading(); });
+  const Tally tally = flip_bits(data(), {3, 1}, [&] { return judge_reading(); });
   std::cout << "reading: " << tally << "\n";
   EXPECT_EQ(tally.other, 0u) << "first at flip " << tally.first_other;
   EXPECT_GT(tally.identical, 0u);
@@ -100,7 +93,7 @@ TEST_F(CatalogDamageTest, NoFlippedBitShowsOtherData) {
 TEST_F(CatalogDamageTest, NoFlippedBitMakesACommitShowOtherData) {
   const std::vector<std::byte> good_lock = read_file(lock(), 100);
   File lock_file = File::open(lock(), File::Access::read_write);
-  const Tally tally = flip(data(), 13, [&] {
+  const Tally tally = flip_bits(data(), {13, 1}, [&] {
     lock_file.write_at(0, good_lock);
     return judge_writing();
   });
@@ -111,10 +104,10 @@ TEST_F(CatalogDamageTest, NoFlippedBitMakesACommitShowOtherData) {
 }
 
 TEST_F(CatalogDamageTest, ADamagedWatermarkIsHarmlessYetFound) {
-  const Tally reading = flip(
-      lock(), 1, [&] { return content_of(open().read(), numbers) == wanted() ? Verdict::identical : Verdict::other; });
+  const Tally reading = flip_bits(
+      lock(), {}, [&] { return content_of(open().read(), numbers) == wanted() ? Verdict::identical : Verdict::other; });
   EXPECT_EQ(reading.other + reading.deaths + reading.reported, 0u);
-  const Tally checking = flip(lock(), 1, [&] { return judge_reading(); });
+  const Tally checking = flip_bits(lock(), {}, [&] { return judge_reading(); });
   EXPECT_EQ(checking.reported, reading.identical);
   for (std::uintmax_t size : {0, 1, 15, 17, 4096}) {
     std::filesystem::resize_file(lock(), size);

@@ -13,18 +13,18 @@ namespace tenon {
 namespace {
 
 using format::SectionKind;
+using ::testing::AllOf;
 using testing::Bytes;
 using testing::bytes_of;
 using testing::copy_of;
 using testing::DraftBuilder;
+using ::testing::ElementsAre;
 using testing::error_of;
+using ::testing::Field;
+using ::testing::IsEmpty;
 using testing::IsError;
 using testing::one_tensor;
 using testing::pattern;
-using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::Field;
-using ::testing::IsEmpty;
 
 using CommitTest = testing::StoreTest;
 
@@ -139,7 +139,9 @@ TEST_F(CommitTest, EqualSlotsOfOneDraftAreStoredOnceAndStaySlots) {
 
 TEST_F(CommitTest, ExpectedTipGuardsTheRef) {
   Store store = make();
-  EXPECT_THAT(error_of([&] { store.commit(numbered(1), {.expected_tip = SnapshotId{1, 1}}); }),
+  EXPECT_THAT(error_of([&] {
+                store.commit(numbered(1), {.expected_tip = SnapshotId{1, 1}});
+              }),
               IsError(ErrorKind::conflict, "no such ref"));
   const auto first = store.commit(numbered(1), {.expected_tip = std::optional<SnapshotId>{}});
   EXPECT_THAT(error_of([&] { store.commit(numbered(2), {.expected_tip = std::optional<SnapshotId>{}}); }),
@@ -274,9 +276,9 @@ TEST_F(CommitTest, StatisticsComeWithTheCommitWhateverTheGeometry) {
   for (int round = 0; round < 2; ++round) {  // written, then reused
     store.commit(draft);
     const Snapshot snapshot = store.snapshot();
-    EXPECT_THAT(snapshot.statistics(0), ::testing::Optional(AllOf(Field(&Statistics::nan_count, 1),
-                                                                  Field(&Statistics::zero_count, 1),
-                                                                  Field(&Statistics::sum, 1))));
+    EXPECT_THAT(snapshot.statistics(0),
+                ::testing::Optional(AllOf(Field(&Statistics::nan_count, 1), Field(&Statistics::zero_count, 1),
+                                          Field(&Statistics::sum, 1))));
     EXPECT_THAT(snapshot.statistics(1), ::testing::Optional(Field(&Statistics::sum, 4)));
     EXPECT_THAT(snapshot.statistics(2), ::testing::Optional(Field(&Statistics::sum, 4)));
     EXPECT_THAT(snapshot.statistics(3), ::testing::Optional(Field(&Statistics::min, -5)));

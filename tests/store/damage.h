@@ -98,13 +98,19 @@ Tally try_all(std::uint64_t count, const Make& make, const Judge& judge, const U
   return tally;
 }
 
-// One bit of every `stride`-th byte of a file, or all its bits.
+// How many bytes are passed over between flips.
+struct Strides {
+  std::uint64_t usual = 1;
+  std::uint64_t thorough = 1;
+};
+
+// One bit of every so-many-th byte of a file, or, when thorough, all bits of it.
 class BitFlips {
  public:
-  explicit BitFlips(const std::filesystem::path& path, std::uint64_t stride = 1)
+  BitFlips(const std::filesystem::path& path, const Strides& strides)
       : good_(read_file(path, UINT64_MAX)),
         file_(File::open(path, File::Access::read_write)),
-        stride_(is_thorough() ? 1 : stride),
+        stride_(is_thorough() ? strides.thorough : strides.usual),
         bits_(is_thorough() ? 8 : 1) {}
 
   std::uint64_t count() const { return (good_.size() + stride_ - 1) / stride_ * bits_; }
@@ -131,5 +137,13 @@ class BitFlips {
   std::uint64_t stride_;
   std::uint64_t bits_;
 };
+
+// Flips bits of `file`, one at a time, and judges each.
+template <typename Judge>
+Tally flip_bits(const std::filesystem::path& file, const Strides& strides, const Judge& judge) {
+  const BitFlips flips(file, strides);
+  return try_all(
+      flips.count(), [&](std::uint64_t i) { flips.make(i); }, judge, [&](std::uint64_t i) { flips.undo(i); });
+}
 
 }  // namespace tenon::testing

@@ -184,13 +184,6 @@ class DamageTest : public StoreTest {
   }
 
   template <typename Judge>
-  static Tally flip(const std::filesystem::path& file, std::uint64_t stride, const Judge& judge) {
-    const BitFlips flips(file, stride);
-    return try_all(
-        flips.count(), [&](std::uint64_t i) { flips.make(i); }, judge, [&](std::uint64_t i) { flips.undo(i); });
-  }
-
-  template <typename Judge>
   static Tally truncate(const std::filesystem::path& file, std::uint64_t stride, const Judge& judge) {
     const Bytes good = content_of_file(file);
     File opened = File::open(file, File::Access::read_write);
@@ -242,7 +235,7 @@ TEST_F(DamageTest, IsCleanUndamaged) {
 TEST_F(DamageTest, NoFlippedBitShowsOtherData) {
   Tally sum;
   for (const auto& file : files()) {
-    const Tally tally = flip(file, 3, [&] { return judge_reading(); });
+    const Tally tally = flip_bits(file, {3, 1}, [&] { return judge_reading(); });
     EXPECT_EQ(tally.other, 0u) << name_of(file) << ": " << tally;
     EXPECT_EQ(tally.deaths, 0u) << name_of(file) << ": " << tally;
     sum = sum + tally;
@@ -255,7 +248,7 @@ TEST_F(DamageTest, NoFlippedBitShowsOtherData) {
 TEST_F(DamageTest, VerifyFindsEveryFlippedBitThatAReaderStumblesOver) {
   Tally sum;
   for (const auto& file : files()) {
-    const Tally tally = flip(file, 37, [&] { return judge_verify(judge_reading()); });
+    const Tally tally = flip_bits(file, {37, 4}, [&] { return judge_verify(judge_reading()); });
     EXPECT_EQ(tally.other, 0u) << name_of(file) << ": " << tally;
     EXPECT_EQ(tally.deaths, 0u) << name_of(file) << ": " << tally;
     sum = sum + tally;
@@ -265,18 +258,18 @@ TEST_F(DamageTest, VerifyFindsEveryFlippedBitThatAReaderStumblesOver) {
 }
 
 TEST_F(DamageTest, ADamagedCatalogDoesNotTouchWhoReadsHeads) {
-  const Tally tally = flip(data(), 101, [&] { return judge_heads(); });
+  const Tally tally = flip_bits(data(), {101, 8}, [&] { return judge_heads(); });
   EXPECT_EQ(tally.reported + tally.deaths + tally.other, 0u) << tally;
   EXPECT_GT(tally.identical, 100u);
 }
 
 TEST_F(DamageTest, ADamagedCatalogShowsNoOtherHistoryAndDoesNotKillVerify) {
-  const Tally reading = flip(data(), 41, [&] { return judge_history(); });
+  const Tally reading = flip_bits(data(), {41, 1}, [&] { return judge_history(); });
   std::cout << "history: " << reading << "\n";
   EXPECT_EQ(reading.other, 0u) << reading;
   EXPECT_GT(reading.identical, 0u);
   EXPECT_GT(reading.reported, 0u);
-  const Tally verifying = flip(data(), 157, [&] { return judge_verify(Verdict::identical); });
+  const Tally verifying = flip_bits(data(), {157, 16}, [&] { return judge_verify(Verdict::identical); });
   EXPECT_EQ(verifying.other + verifying.deaths, 0u) << verifying;
   EXPECT_GT(verifying.reported, 0u);
 }

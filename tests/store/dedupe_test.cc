@@ -13,10 +13,9 @@ using Kind = SlotOrigin::Kind;
 using testing::Bytes;
 using testing::copy_of;
 using testing::DraftBuilder;
-using testing::error_of;
+using ::testing::IsEmpty;
 using testing::one_tensor;
 using testing::pattern;
-using ::testing::IsEmpty;
 
 // What the catalog would say: chosen by each test, so that also false hints can be given.
 class DedupeTest : public testing::StoreTest {
@@ -24,7 +23,9 @@ class DedupeTest : public testing::StoreTest {
   DedupeTest() { make(); }
 
   CommitResult commit(const Draft& draft) { return open().commit(draft); }
-  std::shared_ptr<const SnapshotState> tip() const { return StoreState::open(path())->open_snapshot("main", Mode::shared); }
+  std::shared_ptr<const SnapshotState> tip() const {
+    return StoreState::open(path())->open_snapshot("main", Mode::shared);
+  }
 
   DedupeResult find(const Draft& draft, const SnapshotState* parent) {
     const auto hints = [this](std::span<const std::uint64_t> sketches) {
@@ -121,16 +122,6 @@ TEST_F(DedupeTest, ASegmentIsOpenedOnceHoweverManyHintsLeadThere) {
   EXPECT_EQ(hints_calls_, 1);
   EXPECT_EQ(segment_calls_[1], 1);
   EXPECT_EQ(segment_calls_[99], 1);
-}
-
-// A hint is only a hint: a segment whose table is damaged has nothing to offer, and that is all.
-TEST_F(DedupeTest, DamagedStoragesTableIsNoReasonToFail) {
-  commit(one_tensor(pattern(100, 1)));
-  testing::flip_byte(segment(1), section_begin(1, format::SectionKind::storages));
-  hints_ = {{1, 0}};
-  const auto error =
-      error_of([&] { EXPECT_EQ(find(one_tensor(pattern(100, 1)), nullptr).slots[0].kind, Kind::fresh); });
-  EXPECT_FALSE(error) << error->what();
 }
 
 TEST_F(DedupeTest, EqualSlotsOfOneDraftAreWrittenOnce) {

@@ -6,10 +6,10 @@ namespace tenon {
 namespace {
 
 using testing::Bytes;
-using testing::error_of;
-using testing::IsError;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::IsEmpty;
+using testing::IsError;
 
 constexpr Digest store_id{11, 22};
 

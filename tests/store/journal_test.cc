@@ -7,10 +7,10 @@ namespace tenon {
 namespace {
 
 using testing::Bytes;
-using testing::error_of;
-using testing::IsError;
 using ::testing::ElementsAreArray;
+using testing::error_of;
 using ::testing::IsEmpty;
+using testing::IsError;
 
 constexpr Digest store_id{11, 22};
 constexpr std::size_t header_bytes = sizeof(format::JournalHeader);

@@ -9,11 +9,11 @@ namespace {
 
 using testing::bytes_of;
 using testing::DraftBuilder;
+using ::testing::ElementsAre;
 using testing::error_of;
+using ::testing::IsEmpty;
 using testing::IsError;
 using testing::pattern;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 // Layout columns are used in place, so the bytes must be as aligned as a section is.
 class Encoded {

@@ -6,10 +6,10 @@ namespace tenon {
 namespace {
 
 using testing::Bytes;
-using testing::error_of;
-using testing::IsError;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::IsEmpty;
+using testing::IsError;
 
 Record some_record() {
   Record record{.layout = {1, 2}, .keys = {3, 4}, .structure = {5, 6}, .attachments = {7, 8}};

@@ -14,11 +14,11 @@ using format::StorageEntry;
 using testing::Bytes;
 using testing::content_of_file;
 using testing::copy_of;
+using ::testing::ElementsAre;
 using testing::error_of;
+using ::testing::IsEmpty;
 using testing::IsError;
 using testing::pattern;
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 constexpr Digest store_id{11, 22};
 constexpr std::uint64_t sequence = 7;
@@ -27,8 +27,8 @@ TEST(SegmentNameTest, IsTheSequenceInSixteenDigits) {
   EXPECT_EQ(segment_file_name(255), "00000000000000ff.seg");
   EXPECT_EQ(segment_file_name(UINT64_MAX), "ffffffffffffffff.seg");
   EXPECT_EQ(parse_segment_file_name("00000000000000ff.seg"), 255u);
-  for (const char* other : {"", ".seg", "ff.seg", "00000000000000FF.seg", "00000000000000ff.tmp", "g0000000000000ff.seg",
-                            "000000000000000ff.seg", "00000000000000ff.segx"}) {
+  for (const char* other : {"", ".seg", "ff.seg", "00000000000000FF.seg", "00000000000000ff.tmp",
+                            "g0000000000000ff.seg", "000000000000000ff.seg", "00000000000000ff.segx"}) {
     EXPECT_EQ(parse_segment_file_name(other), std::nullopt) << other;
   }
 }
@@ -164,9 +164,7 @@ TEST_F(SegmentTest, PublishingReplacesNothing) {
   EXPECT_THAT(files(), ElementsAre("x.seg"));
 }
 
-TEST_F(SegmentTest, MissingFileIsNotFound) {
-  EXPECT_THAT(error_of_opening(), IsError(ErrorKind::not_found, "x.seg"));
-}
+TEST_F(SegmentTest, MissingFileIsNotFound) { EXPECT_THAT(error_of_opening(), IsError(ErrorKind::not_found, "x.seg")); }
 
 TEST_F(SegmentTest, CutAtAnyLengthIsCorrupt) {
   write_segment();

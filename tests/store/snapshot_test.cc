@@ -16,13 +16,13 @@ using testing::Bytes;
 using testing::bytes_of;
 using testing::copy_of;
 using testing::DraftBuilder;
+using ::testing::ElementsAre;
 using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::IsError;
 using testing::one_tensor;
 using testing::pattern;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 void fill(const View& view, std::size_t size, int value) { std::memset(view.mutable_data(), value, size); }
 
@@ -110,9 +110,8 @@ TEST_P(ModeTest, ReadingVerifiedGivesTheSlotsBytes) {
   const Snapshot snapshot = commit_and_open(draft, GetParam());
   for (std::uint32_t slot = 0; slot < snapshot.slot_count(); ++slot) {
     Bytes read;
-    snapshot.read_verified(slot, [&](std::span<const std::byte> piece) {
-      read.insert(read.end(), piece.begin(), piece.end());
-    });
+    snapshot.read_verified(
+        slot, [&](std::span<const std::byte> piece) { read.insert(read.end(), piece.begin(), piece.end()); });
     EXPECT_EQ(read, pattern(sizes[slot], sizes[slot])) << sizes[slot];
   }
 }
@@ -124,9 +123,8 @@ TEST_P(ModeTest, StaysReadableWhenTheStoreIsGone) {
     const Snapshot snapshot = commit_and_open(one_tensor(bytes), GetParam());
     std::filesystem::remove_all(path());
     Bytes read;
-    snapshot.read_verified(0, [&](std::span<const std::byte> piece) {
-      read.insert(read.end(), piece.begin(), piece.end());
-    });
+    snapshot.read_verified(
+        0, [&](std::span<const std::byte> piece) { read.insert(read.end(), piece.begin(), piece.end()); });
     EXPECT_EQ(read, bytes);
     view = snapshot["w"];
   }
@@ -156,7 +154,7 @@ TEST_P(WritableModeTest, SlotsOfEqualContentDoNotAlias) {
     DraftBuilder draft;
     for (const char* name : {"a", "b", "c", "d"}) draft.slot(pattern(size)).tensor(name);
     const Snapshot snapshot = commit_and_open(draft, GetParam());
-    ASSERT_EQ(std::filesystem::file_size(segment(1)) / 2 > size, size < (2 << 20));  // stored once, not four times
+    ASSERT_EQ(Segment::open(segment(1))->storages().size(), 1u);
     fill(snapshot["a"], size, 1);
     fill(snapshot["c"], size, 3);
     EXPECT_EQ(copy_of(snapshot["a"].bytes()), Bytes(size, std::byte{1})) << size;
@@ -188,9 +186,8 @@ TEST_P(WritableModeTest, WritesDoNotDisturbVerifiedReading) {
   const Snapshot snapshot = commit_and_open(one_tensor(bytes), GetParam());
   fill(snapshot["w"], bytes.size(), 0);
   Bytes read;
-  snapshot.read_verified(0, [&](std::span<const std::byte> piece) {
-    read.insert(read.end(), piece.begin(), piece.end());
-  });
+  snapshot.read_verified(
+      0, [&](std::span<const std::byte> piece) { read.insert(read.end(), piece.begin(), piece.end()); });
   EXPECT_EQ(read, bytes);
 }
 
@@ -299,8 +296,8 @@ TEST_F(SnapshotTest, DamagedLeafIsNeverHandedOver) {
   const std::uint64_t leaf = 20;
   testing::flip_byte(segment(1), begin + leaf * leaf_bytes + 5);
   std::uint64_t handed_over = 0;
-  const auto error =
-      error_of([&] { snapshot.read_verified(0, [&](std::span<const std::byte> piece) { handed_over += piece.size(); }); });
+  const auto error = error_of(
+      [&] { snapshot.read_verified(0, [&](std::span<const std::byte> piece) { handed_over += piece.size(); }); });
   EXPECT_THAT(error, IsError(ErrorKind::corrupt, "their digest differs"));
   EXPECT_EQ(error->facts().file, segment(1).string());
   EXPECT_EQ(error->facts().offset, begin + leaf * leaf_bytes);
@@ -309,8 +306,8 @@ TEST_F(SnapshotTest, DamagedLeafIsNeverHandedOver) {
 }
 
 TEST_F(SnapshotTest, DamagedMetadataIsRefusedOnOpening) {
-  for (const SectionKind kind : {SectionKind::layout, SectionKind::keys, SectionKind::binding, SectionKind::structure,
-                                 SectionKind::record}) {
+  for (const SectionKind kind :
+       {SectionKind::layout, SectionKind::keys, SectionKind::binding, SectionKind::structure, SectionKind::record}) {
     DraftBuilder draft = one_tensor(pattern(100));
     draft.draft().structure = pattern(50);
     commit_and_open(draft);
@@ -343,7 +340,7 @@ class StitchedTest : public ::testing::TestWithParam<Mode> {
   // A segment that only holds bytes; returns how others refer to it, and where its bytes begin.
   format::SegmentReference write_pieces(std::uint64_t sequence, const Bytes& bytes) {
     SegmentWriter writer(directory_.path(), {1, 2});
-    const std::uint64_t offset = writer.place_storage(bytes.size());
+    const std::uint64_t offset = writer.place_storage(format::align_up(std::uint64_t{bytes.size()}, page));
     writer.write(offset, bytes);
     writer.add_section(SectionKind::storages, {});
     writer.seal(sequence);
@@ -389,9 +386,8 @@ class StitchedTest : public ::testing::TestWithParam<Mode> {
   }
   static Bytes verified(const SnapshotState& state, std::uint32_t slot = 0) {
     Bytes read;
-    state.read_verified(slot, [&](std::span<const std::byte> piece) {
-      read.insert(read.end(), piece.begin(), piece.end());
-    });
+    state.read_verified(slot,
+                        [&](std::span<const std::byte> piece) { read.insert(read.end(), piece.begin(), piece.end()); });
     return read;
   }
   std::optional<Error> error_of_placement(const Placement& placement) {
@@ -408,6 +404,8 @@ class StitchedTest : public ::testing::TestWithParam<Mode> {
   }();
   std::vector<format::SegmentReference> segments_;
 };
+class WritableStitchedTest : public StitchedTest {};
+INSTANTIATE_TEST_SUITE_P(Modes, WritableStitchedTest, ::testing::Values(Mode::private_, Mode::copy), mode_name);
 INSTANTIATE_TEST_SUITE_P(Modes, StitchedTest, ::testing::Values(Mode::shared, Mode::private_, Mode::copy), mode_name);
 
 TEST_P(StitchedTest, PiecesReadAsOneRange) {
@@ -419,14 +417,12 @@ TEST_P(StitchedTest, PiecesReadAsOneRange) {
   EXPECT_EQ(copy_of(snapshot["w"].bytes()), whole_);
 }
 
-TEST_P(StitchedTest, WritesStayInTheLoad) {
-  if (GetParam() == Mode::shared) GTEST_SKIP() << "shared is not writable";
+TEST_P(WritableStitchedTest, WritesStayInTheLoad) {
   const auto state = open_three_pieces(GetParam());
   const Bytes before = testing::content_of_file(directory_.path() / segment_file_name(1));
   std::memset(state->slot_data(0), 7, whole_.size());
-  const auto other =
-      SnapshotState::open({directory_.path()}, File::open(directory_.path() / segment_file_name(9)), nullptr, nullptr,
-                          GetParam());
+  const auto other = SnapshotState::open({directory_.path()}, File::open(directory_.path() / segment_file_name(9)),
+                                         nullptr, nullptr, GetParam());
   EXPECT_EQ(copy_of({other->slot_data(0), whole_.size()}), whole_);
   EXPECT_EQ(verified(*state), whole_);
   EXPECT_EQ(testing::content_of_file(directory_.path() / segment_file_name(1)), before);
@@ -457,8 +453,8 @@ TEST_P(StitchedTest, PiecesMayComeInAnyOrderAndRepeat) {
 TEST_P(StitchedTest, SmallSlotInPiecesOfPagesIsOneLeaf) {
   segments_ = {{}, write_pieces(1, first_)};
   const Bytes content = copy_of(std::span(first_).first(2 * page + 10));
-  const auto state = open(one_tensor(content), {content}, {},
-                          {{{1, 0, page, page}, {1, 0, 2 * page, page + 10}}}, GetParam());
+  const auto state =
+      open(one_tensor(content), {content}, {}, {{{1, 0, page, page}, {1, 0, 2 * page, page + 10}}}, GetParam());
   EXPECT_EQ(copy_of({state->slot_data(0), content.size()}), content);
   EXPECT_EQ(verified(*state), content);
 }

@@ -13,9 +13,9 @@ using testing::bytes_of;
 using testing::copy_of;
 using testing::DraftBuilder;
 using testing::error_of;
+using ::testing::IsEmpty;
 using testing::IsError;
 using testing::pattern;
-using ::testing::IsEmpty;
 
 TensorDraft tensor_of(DType dtype, std::vector<std::int64_t> shape, std::vector<std::int64_t> stride,
                       std::uint64_t offset_bytes = 0) {
@@ -74,7 +74,8 @@ class WriteStoragesTest : public ::testing::Test {
     std::vector<StorageToWrite> to_write;
     for (std::uint32_t slot = 0; slot < draft.slots.size(); ++slot) to_write.push_back({slot, 1000 + slot});
     for (std::uint32_t row = 0; row < draft.tensors.size(); ++row) {
-      if (const auto range = dense_range(draft.tensors[row], row)) to_write[draft.tensors[row].slot].ranges.push_back(*range);
+      if (const auto range = dense_range(draft.tensors[row], row))
+        to_write[draft.tensors[row].slot].ranges.push_back(*range);
     }
     statistics_.resize(draft.tensors.size());
     written_ = write_storages(draft, to_write, writer_, statistics_, [this](std::uint64_t n) { progress_ += n; });
@@ -113,7 +114,8 @@ class WriteStoragesTest : public ::testing::Test {
 
 TEST_F(WriteStoragesTest, StoragesOfAllSizesAreStoredAndDigested) {
   DraftBuilder draft;
-  const std::uint64_t sizes[] = {1, 63, 64, 4095, 4096, leaf_bytes, leaf_bytes + 1, (2 << 20) - 1, 5 << 20, 100, 1 << 20};
+  const std::uint64_t sizes[] = {1,       63,  64,     4095, 4096, leaf_bytes, leaf_bytes + 1, (2 << 20) - 1,
+                                 5 << 20, 100, 1 << 20};
   for (const std::uint64_t size : sizes) draft.slot(pattern(size, size));
   write(draft);
   expect_whole(draft);
@@ -161,9 +163,8 @@ TEST_F(WriteStoragesTest, SourceThatChangesBetweenReadsIsStoredAsDigested) {
 TEST_F(WriteStoragesTest, FailureOfAReaderIsTheCallersToSee) {
   DraftBuilder draft;
   for (int i = 0; i < 20; ++i) draft.slot(pattern(2 << 20));
-  draft.slot(100, [](std::uint64_t, std::span<std::byte>) {
-    throw Error(ErrorKind::io, {.what = "the device is gone"});
-  });
+  draft.slot(100,
+             [](std::uint64_t, std::span<std::byte>) { throw Error(ErrorKind::io, {.what = "the device is gone"}); });
   EXPECT_THAT(error_of([&] { write(draft); }), IsError(ErrorKind::io, "the device is gone"));
 }
 

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -26,6 +27,14 @@
 #include "store/segment.h"
 #include "store/superblock.h"
 #include "tenon/store.h"
+
+namespace tenon {
+
+inline void PrintTo(const Error& error, std::ostream* out) {
+  *out << error_kind_name(error.kind()) << ": " << error.what();
+}
+
+}  // namespace tenon
 
 namespace tenon::testing {
 
