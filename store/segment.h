@@ -88,7 +88,9 @@ class SegmentWriter {
   void reserve_placed();
   void write(std::uint64_t offset, std::span<const std::byte> bytes) { file_.write_at(offset, bytes); }
 
-  void start_writeback(std::uint64_t offset, std::uint64_t size_bytes) noexcept { file_.start_writeback(offset, size_bytes); }
+  void start_writeback(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+    file_.start_writeback(offset, size_bytes);
+  }
 
   // A read-only mapping of the storages as written so far. REQUIRES: they were written.
   Mapping map_written() const;

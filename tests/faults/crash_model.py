@@ -6,6 +6,7 @@ any order; a write may be torn between any two sectors. Only what the kernel pro
 """
 
 import dataclasses
+import hashlib
 import os
 import posixpath
 
@@ -215,6 +216,14 @@ def read_tree(root):
             with open(path, "rb") as file:
                 tree[posixpath.relpath(path, root)] = file.read()
     return tree
+
+
+def digest_of(tree):
+    digest = hashlib.blake2b()
+    for path, content in sorted(tree.items()):
+        digest.update(f"{path} {'-' if content is None else len(content)}\n".encode())
+        digest.update(content or b"")
+    return digest.digest()
 
 
 def write_tree(tree, root):

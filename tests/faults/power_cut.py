@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Cuts the power at every point of a recorded history of a store, in many ways each, and checks what is left.
 
-The history is run once under the recording shim. Then, for each prefix of its operations, disks are rebuilt on which
-what was not synced is missing or torn (crash_model.py), and the oracle looks at each: what was acknowledged before the
-cut is there, byte for byte; the command that was under way happened wholly or not at all.
+A history of commands is run once under the recording shim. Then, for each prefix of its operations, disks are rebuilt
+on which what was not synced is missing or torn (crash_model.py), and the oracle looks at each: what was acknowledged
+before the cut is there, byte for byte; the command that was under way happened wholly or not at all. Only disks that
+differ count. The first history is every mutation once; others, at random, follow until enough disks were looked at.
 
 With --seeded-bugs, given a build made with -DTENON_SEEDED_BUGS, the same history is recorded once for each bug, and
 each must be caught.
@@ -21,37 +22,90 @@ import tempfile
 import threading
 import time
 
-from crash_model import Record, build, read_tree, tears, write_tree
+from crash_model import Record, build, digest_of, read_tree, tears, write_tree
 from oracle import Oracle, Tenon, Violation, describe, run_all
 from scenarios import FIRST, INIT, KNOWN, NAMES, SECOND, on_store
 
 STATES_FULL = 20000
 STATES_SMOKE = 300
 STATES_BUG = 2000  # a seeded bug must be found within so many
+COMMANDS = 10  # of a random history
+RANDOM_CUTS = 2000  # tried per history, besides the systematic ones
 SEEDED_BUGS = ["rename_before_fsync", "row_before_data", "ack_before_commit", "no_directory_fsync", "no_file_fsync"]
 
 
-def history():
-    """Commands and the state that each leaves; every mutation that there is."""
-    one = {"main": ["first"]}
-    two = {"main": ["second", "first"]}
-    tagged = {**two, "good": ["second", "first"]}
-    return [
-        (INIT, {}),
-        (on_store("import", "{first}"), one),
-        (on_store("import", "{second}"), two),
-        (on_store("tag", "set", "good", "main"), tagged),
-        (on_store("ref", "set", "best", "main~1"), {**tagged, "best": ["first"]}),
-        (on_store("import", "{second}", "--ref", "side"), {**tagged, "best": ["first"], "side": ["second"]}),
-        (on_store("ref", "delete", "best"), {**tagged, "side": ["second"]}),
-        (on_store("import", "{first}"), {**tagged, "main": ["first", "second", "first"], "side": ["second"]}),
-    ]
+class History:
+    """Commands, and the state (see Oracle) that each leaves."""
+
+    def __init__(self):
+        self.steps = []
+        self.state = {}
+        self._add(INIT)
+
+    def _add(self, command, **changes):
+        state = {**self.state, **changes}
+        self.state = {name: labels for name, labels in state.items() if labels is not None}
+        self.steps.append((command, self.state))
+
+    def commit(self, label, ref="main"):
+        self._add(on_store("import", f"{{{label}}}", "--ref", ref), **{ref: [label, *self.state.get(ref, [])]})
+
+    def point(self, kind, name, ref, back):
+        """Sets the ref or tag `name` to the ancestor of `ref` so many steps back."""
+        self._add(on_store(kind, "set", name, f"{ref}~{back}"), **{name: self.state[ref][back:]})
+
+    def delete(self, kind, name):
+        self._add(on_store(kind, "delete", name), **{name: None})
+
+    def repair(self):
+        self._add(on_store("repair"))
+
+
+def plain_history():
+    """Every mutation that there is, once."""
+    history = History()
+    history.commit("first")
+    history.commit("second")
+    history.point("tag", "good", "main", 0)
+    history.point("ref", "best", "main", 1)
+    history.commit("second", "side")
+    history.delete("ref", "best")
+    history.repair()
+    history.commit("first")
+    return history
+
+
+def random_history(source):
+    history = History()
+    history.commit(source.choice(["first", "second"]))
+    while len(history.steps) < COMMANDS:
+        refs = [name for name in history.state if name != "good"]
+        ref = source.choice(refs)
+        step = source.choice(["commit", "commit", "commit", "ref", "tag", "delete", "repair"])
+        if step == "commit":
+            history.commit(source.choice(["first", "second"]), source.choice(["main", "side"]))
+        elif step == "ref":
+            history.point("ref", source.choice(["best", "main"]), ref, source.randrange(len(history.state[ref])))
+        elif step == "tag" and "good" not in history.state:
+            history.point("tag", "good", ref, 0)
+        elif step == "delete" and ref != "main":
+            history.delete("ref", ref)
+        elif step == "repair":
+            history.repair()
+    return history
+
+
+def histories(seed):
+    yield plain_history()
+    source = random.Random(seed)
+    while True:
+        yield random_history(source)
 
 
 class Recording:
     """`states[i]`: the state once i commands are acknowledged; `ends[i]`: the operations that had happened by then."""
 
-    def __init__(self, tenon, work, seeded_bug=""):
+    def __init__(self, tenon, work, history, seeded_bug=""):
         inputs, root = work / "inputs", work / "disk"
         inputs.mkdir(parents=True)
         root.mkdir()
@@ -60,7 +114,7 @@ class Recording:
         words = {"store": root / "run.tenon", "first": inputs / "first.pt", "second": inputs / "second.pt"}
         log = work / "record"
         self.states, ends_bytes = [None], [0]
-        for command, state in history():
+        for command, state in history.steps:
             faults = {"TENON_FAULT_PREFIX": str(root), "TENON_FAULT_RECORD": str(log), "TENON_SEEDED_BUG": seeded_bug}
             done = tenon.run(*[word.format(**words) for word in command], cwd=work, faults=faults)
             if done.returncode != 0:
@@ -73,9 +127,11 @@ class Recording:
         if build(self.record, self.record.changes(len(self.record.operations))) != read_tree(root):
             raise SystemExit("the record does not lead to the files that are there: the shim missed something")
 
-    def acknowledged(self, count):
-        """How many commands had been acknowledged when `count` operations had happened."""
-        return bisect.bisect_right(self.ends, count) - 1
+    def promised(self, cut):
+        """How many commands had been acknowledged by then, and how many states are allowed from there on."""
+        acknowledged = bisect.bisect_right(self.ends, cut.after) - 1
+        is_under_way = cut.after > self.ends[acknowledged] or cut.after in cut.applied
+        return acknowledged, 2 if is_under_way else 1
 
 
 @dataclasses.dataclass
@@ -83,10 +139,6 @@ class Cut:
     after: int         # operations that had happened
     applied: frozenset # those whose effect is on the disk
     torn: dict         # writes of which only a part is
-
-    def key(self, acknowledged):
-        parts = tuple((index, tuple(part)) for index, part in sorted(self.torn.items()))
-        return acknowledged, self.applied, parts
 
 
 def systematic_cuts(record, after, source):
@@ -123,12 +175,15 @@ def random_cut(record, source):
 
 
 def choose_cuts(recording, wanted, seed):
-    """`wanted` different cuts: the systematic ones of every prefix (a sample of them, if more), then random ones."""
+    """Up to `wanted` cuts that differ in what is on the disk or in what was promised by then.
+
+    The systematic ones of every prefix (a sample of them, if more), then random ones.
+    """
     source = random.Random(seed)
     record, seen, cuts = recording.record, set(), []
 
     def add(cut):
-        key = cut.key(recording.acknowledged(cut.after))
+        key = recording.promised(cut), digest_of(build(record, cut.applied, cut.torn))
         if key not in seen:
             seen.add(key)
             cuts.append(cut)
@@ -138,11 +193,10 @@ def choose_cuts(recording, wanted, seed):
             add(cut)
     if len(cuts) > wanted:
         return source.sample(cuts, wanted)
-    misses = 0
-    while len(cuts) < wanted and misses < 100000:  # a short history has only so many
-        before = len(cuts)
+    for _ in range(RANDOM_CUTS):
+        if len(cuts) == wanted:
+            break
         add(random_cut(record, source))
-        misses = misses + 1 if len(cuts) == before else 0
     return cuts
 
 
@@ -174,9 +228,8 @@ class Replay:
         shutil.rmtree(root)
 
     def look(self, cut, store):
-        acknowledged = self.recording.acknowledged(cut.after)
-        is_under_way = cut.after > self.recording.ends[acknowledged] or cut.after in cut.applied
-        allowed = self.recording.states[acknowledged:acknowledged + (2 if is_under_way else 1)]
+        acknowledged, count = self.recording.promised(cut)
+        allowed = self.recording.states[acknowledged:acknowledged + count]
         self.oracle.check(store, allowed, turn=len(cut.applied))
 
 
@@ -195,32 +248,42 @@ def _describe(record, index):
     return f"#{index} {operation.kind} {operation.old_name}{' to ' if operation.old_name else ''}{operation.name}"
 
 
-def replay(tenon, work, wanted, arguments, seeded_bug=""):
-    recording = Recording(tenon, work, seeded_bug)
+def replay(tenon, work, history, wanted, arguments, seeded_bug=""):
+    recording = Recording(tenon, work, history, seeded_bug)
     cuts = choose_cuts(recording, wanted, arguments.seed)
     result = Replay(tenon, work, recording)
     result.run(cuts, arguments.jobs, stop_at_first=bool(seeded_bug))
+    shutil.rmtree(work)
     return result
 
 
 def cut_power(tenon, work, arguments):
     wanted = arguments.states or (STATES_SMOKE if arguments.smoke else STATES_FULL)
     begin = time.monotonic()
-    result = replay(tenon, work / "history", wanted, arguments)
-    operations = len(result.recording.record.operations)
-    print(f"{len(result.recording.ends) - 1} commands, {operations} operations, {result.replayed} disks replayed, "
-          f"{len(result.violations)} violations, {time.monotonic() - begin:.0f} s")
+    replayed = commands = operations = violations = 0
+    for number, history in enumerate(histories(arguments.seed)):
+        result = replay(tenon, work / f"history-{number}", history, wanted - replayed, arguments)
+        replayed += result.replayed
+        commands += len(history.steps)
+        operations += len(result.recording.record.operations)
+        violations += len(result.violations)
+        print_violations(number, result)
+        if replayed >= wanted or result.replayed == 0:
+            break
+    print(f"{number + 1} histories of {commands} commands and {operations} operations, {replayed} disks replayed, "
+          f"{violations} violations, {time.monotonic() - begin:.0f} s")
+    return 1 if violations or replayed < wanted else 0
+
+
+def print_violations(number, result):
     for cut, message in sorted(result.violations, key=lambda one: one[0].after)[:20]:
-        print(f"VIOLATION {describe_cut(result.recording, cut)}\n  {message}", file=sys.stderr)
-    if result.replayed < wanted:
-        print(f"FAILED: {wanted} disks were asked for", file=sys.stderr)
-    return 1 if result.violations or result.replayed < wanted else 0
+        print(f"VIOLATION in history {number} {describe_cut(result.recording, cut)}\n  {message}", file=sys.stderr)
 
 
 def catch_bugs(tenon, work, arguments):
     missed = 0
     for bug in SEEDED_BUGS:
-        result = replay(tenon, work / bug, arguments.states or STATES_BUG, arguments, bug)
+        result = replay(tenon, work / bug, plain_history(), arguments.states or STATES_BUG, arguments, bug)
         if result.violations:
             print(f"{bug}: caught after {result.replayed} disks: {result.violations[0][1]}")
         else:

@@ -355,6 +355,13 @@ int unlink(const char* path) noexcept { return intercept_removal("unlink", AT_FD
 int unlinkat(int directory, const char* path, int flags) noexcept {
   return intercept_removal("unlinkat", directory, path, flags);
 }
+// libc's own would call its unlink() and rmdir() past the linker.
+int remove(const char* path) noexcept {
+  struct stat status {};
+  const bool is_directory = ::lstat(path, &status) == 0 && S_ISDIR(status.st_mode);
+  return intercept_removal("remove", AT_FDCWD, path, is_directory ? AT_REMOVEDIR : 0);
+}
+
 int rmdir(const char* path) noexcept { return intercept_removal("rmdir", AT_FDCWD, path, AT_REMOVEDIR); }
 
 }  // extern "C"

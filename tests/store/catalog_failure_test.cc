@@ -42,7 +42,13 @@ FaultPlan plan;
 
 }  // namespace
 
-extern "C" ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t offset) {
+// By their names for the linker: with 64-bit offsets the C library's header calls one by the other's name.
+extern "C" {
+ssize_t planned_pwrite(int descriptor, const void* bytes, size_t size, off_t offset) __asm__("pwrite");
+ssize_t planned_pwrite64(int descriptor, const void* bytes, size_t size, off_t offset) __asm__("pwrite64");
+int planned_fdatasync(int descriptor) __asm__("fdatasync");
+
+ssize_t planned_pwrite(int descriptor, const void* bytes, size_t size, off_t offset) {
   const Failure failure = plan.next();
   if (failure == Failure::cut_short) size /= 2;
   if (failure != Failure::refused) {
@@ -53,10 +59,15 @@ extern "C" ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t 
   return -1;
 }
 
-extern "C" int fdatasync(int descriptor) {
+ssize_t planned_pwrite64(int descriptor, const void* bytes, size_t size, off_t offset) {
+  return planned_pwrite(descriptor, bytes, size, offset);
+}
+
+int planned_fdatasync(int descriptor) {
   if (plan.next() == Failure::none) return static_cast<int>(::syscall(SYS_fdatasync, descriptor));
   errno = plan.error;
   return -1;
+}
 }
 
 namespace tenon::testing {

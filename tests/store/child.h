@@ -39,6 +39,8 @@ class Child {
     if (process_ > 0) return;
     const rlimit no_core{0, 0};
     ::setrlimit(RLIMIT_CORE, &no_core);
+    for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL})
+      ::signal(signal, SIG_DFL);  // sanitizers catch them
     int status = threw;
     try {
       status = body();

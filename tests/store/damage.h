@@ -33,7 +33,7 @@ enum class Verdict {
 struct Tally {
   std::uint64_t identical = 0;
   std::uint64_t reported = 0;
-  std::uint64_t deaths = 0;  // by a signal
+  std::uint64_t deaths = 0;  // by a signal, or of a sanitizer's report
   std::uint64_t other = 0;
   std::uint64_t first_other = 0;  // which damage
   std::uint64_t first_death = 0;
@@ -90,7 +90,7 @@ Tally try_all(std::uint64_t count, const Make& make, const Judge& judge, const U
   while (progress->next < count) {
     const Outcome outcome = run_in_child(go_on);
     if (outcome == succeeded) break;
-    if (outcome.signal == 0) ADD_FAILURE() << "damage " << progress->next << " led to what is no Error";
+    if (outcome.status == threw) ADD_FAILURE() << "damage " << progress->next << " led to what is no Error";
     if (tally.deaths++ == 0) tally.first_death = progress->next;
     undo(progress->next++);
   }

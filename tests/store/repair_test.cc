@@ -287,6 +287,17 @@ TEST_F(RepairTest, SegmentsWithDamagedMetadataAreDroppedBySection) {
   }
 }
 
+TEST_F(RepairTest, NumberOfALostCommitIsNotGivenAgain) {
+  make_history();
+  open().commit(numbered(66));
+  testing::flip_byte(segment(10), section_begin(10, SectionKind::record));
+  const Bytes damaged = testing::content_of_file(segment(10));
+  Store::repair(path());
+  EXPECT_EQ(content("main"), pattern(5000, 3));
+  EXPECT_EQ(open().commit(numbered(67)).sequence, 11u);
+  EXPECT_EQ(testing::content_of_file(segment(10)), damaged);  // for whoever can make more of it
+}
+
 TEST_F(RepairTest, DamagedBytesAreNotRepairsBusiness) {
   make_history();
   testing::flip_byte(segment(1), Segment::open(segment(1))->storages()[0].offset);
@@ -422,7 +433,7 @@ TEST_F(LeftoverTest, JournalTailThatTheCatalogDoesNotKnowIsSweptByTheNextChange)
   EXPECT_THAT(damage(), IsEmpty());
   open().commit(numbered(67));
   EXPECT_THAT(refs(), ElementsAre("best", "exp/branch", "main", "v1"));
-  Store::repair(path());  // and it does not come back
+  EXPECT_THAT(Store::repair(path()).dropped, IsEmpty());  // and it does not come back
   EXPECT_THAT(refs(), ElementsAre("best", "exp/branch", "main", "v1"));
   EXPECT_THAT(damage(), IsEmpty());
 }
