@@ -33,7 +33,7 @@ std::string bash_script(std::span<const VerbSpec> verbs) {
 # Refs and tags of the store that the command would find.
 _tenon_revs() { tenon ref list --names 2> /dev/null; tenon tag list --names 2> /dev/null; }
 _tenon() {
-  local word=${COMP_WORDS[COMP_CWORD]} verb= words= revs= i
+  local word=${COMP_WORDS[COMP_CWORD]} verb='' words='' revs='' i
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
       --store) i=$((i + 1)) ;;
@@ -71,7 +71,7 @@ _tenon() {
 )sh";
   for (const VerbSpec& verb : verbs) script += fmt::format("    {}\n", zsh_entry(verb.name, verb.help));
   script += R"sh(  )
-  local verb= i
+  local verb='' i
   for ((i = 2; i < CURRENT; ++i)); do
     case ${words[i]} in
       --store) ((++i)) ;;
@@ -80,7 +80,7 @@ _tenon() {
     esac
   done
   if [[ -z $verb ]]; then _describe verb verbs; return; fi
-  local revs=
+  local revs=''
   case $verb in
 )sh";
   for (const VerbSpec& verb : verbs) {

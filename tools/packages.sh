@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What the project needs from the system (Debian's names), and how it is installed. Sourced by quickstart and check.
 
 build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-dev libdeflate-dev libfmt-dev libhwy-dev

@@ -81,7 +81,7 @@ bool can_happen(Mode mode, const Call& call) {
       return call.kind == CallKind::write || call.kind == CallKind::sync || call.kind == CallKind::space ||
              std::strncmp(call.name, "open", 4) == 0;
     case Mode::enospc:
-      return call.kind != CallKind::sync && call.kind != CallKind::removal;
+      return call.kind == CallKind::write || call.kind == CallKind::space || call.kind == CallKind::entry;
     case Mode::failsync:
       return call.kind == CallKind::sync;
   }

@@ -7,7 +7,7 @@
 //                              torn     SIGKILL after half of a write (at the end of a sector), or after another call
 //                              short    half of a write, which says so              writes of 2 bytes or more
 //                              eintr    EINTR instead of the call                   writes, syncs, space, open
-//                              enospc   ENOSPC instead of the call                  all but syncs and removals
+//                              enospc   ENOSPC instead of the call                  writes, space, entries
 //                              eio      EIO instead of the call                     any call
 //                              failsync EIO instead of the call                     syncs
 //   TENON_FAULT_POINT=N      the N-th counted call, from 1; 0 or unset: only count
@@ -22,7 +22,14 @@
 
 namespace tenon::faults {
 
-enum class CallKind { write, sync, space, entry, removal };  // space: size and allocation; entry: a name comes or moves
+enum class CallKind {
+  write,
+  sync,
+  space,  // size and allocation
+  entry,  // a name comes or moves
+  removal,
+  attribute,  // permissions
+};
 
 struct Call {
   const char* name;

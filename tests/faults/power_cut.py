@@ -103,7 +103,10 @@ def histories(seed):
 
 
 class Recording:
-    """`states[i]`: the state once i commands are acknowledged; `ends[i]`: the operations that had happened by then."""
+    """A history and the record of what it did.
+
+    `states[i]`: the state once i commands are acknowledged; `ends[i]`: the operations that had happened by then.
+    """
 
     def __init__(self, tenon, work, history, seeded_bug=""):
         inputs, root = work / "inputs", work / "disk"
@@ -113,6 +116,7 @@ class Recording:
         SECOND.write(inputs / "second.pt")
         words = {"store": root / "run.tenon", "first": inputs / "first.pt", "second": inputs / "second.pt"}
         log = work / "record"
+        self.commands = [command for command, _ in history.steps]
         self.states, ends_bytes = [None], [0]
         for command, state in history.steps:
             faults = {"TENON_FAULT_PREFIX": str(root), "TENON_FAULT_RECORD": str(log), "TENON_SEEDED_BUG": seeded_bug}
@@ -230,6 +234,8 @@ class Replay:
     def look(self, cut, store):
         acknowledged, count = self.recording.promised(cut)
         allowed = self.recording.states[acknowledged:acknowledged + count]
+        if count == 2 and "repair" in self.recording.commands[acknowledged]:
+            self.tenon.must("repair", store=store)  # which, when it was cut off, promises only that it can be repeated
         self.oracle.check(store, allowed, turn=len(cut.applied))
 
 

@@ -225,6 +225,13 @@ int intercept_msync(void* address, std::size_t size, int flags) {
       call, [&] { return ::syscall(SYS_msync, address, size, flags); }, [](int) { refuse_to_record("msync"); });
 }
 
+// Power cuts are not concerned with permissions: not recorded.
+int intercept_chmod(const char* name, int descriptor, mode_t mode) {
+  return intercept(
+      call_on(name, CallKind::attribute, descriptor), [&] { return ::syscall(SYS_fchmod, descriptor, mode); },
+      [](int) {});
+}
+
 mode_t mode_argument(int flags, va_list arguments) {
   return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
 }
@@ -269,6 +276,8 @@ int fsync(int descriptor) { return intercept_sync("fsync", descriptor, SYS_fsync
 int fdatasync(int descriptor) { return intercept_sync("fdatasync", descriptor, SYS_fdatasync); }
 
 int msync(void* address, size_t size, int flags) { return intercept_msync(address, size, flags); }
+
+int fchmod(int descriptor, mode_t mode) noexcept { return intercept_chmod("fchmod", descriptor, mode); }
 
 int ftruncate(int descriptor, off_t size) noexcept { return intercept_truncate("ftruncate", descriptor, size); }
 int ftruncate64(int descriptor, off64_t size) noexcept { return intercept_truncate("ftruncate64", descriptor, size); }

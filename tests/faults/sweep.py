@@ -32,7 +32,7 @@ POINTS_SMOKE = 3
 # Calls by which a file can change. strace sees those that the shim may miss.
 TRACED = ("write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,msync,rename,renameat,renameat2,unlink,unlinkat,"
           "rmdir,link,linkat,symlink,symlinkat,ftruncate,truncate,fallocate,open,openat,openat2,creat,mkdir,mkdirat,"
-          "copy_file_range,sendfile,splice,sync_file_range,mmap")
+          "chmod,fchmod,fchmodat,copy_file_range,sendfile,splice,mmap")
 
 
 @dataclasses.dataclass
