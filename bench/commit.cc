@@ -36,12 +36,14 @@ void write_file(const std::filesystem::path& path, std::span<const std::byte> by
 double time_loop(const std::filesystem::path& path, std::span<const std::byte> bytes, bool preallocate, bool durable) {
   std::filesystem::remove(path);
   ::sync();
+  warm_free_memory(2 * bytes.size());
   return time_seconds([&] { write_file(path, bytes, preallocate, durable); });
 }
 
 double time_commit(const std::filesystem::path& path, const Draft& draft, std::uint64_t nbytes, bool durable) {
   Store store = fresh_store(path, durable ? Durability::full : Durability::relaxed);
   ::sync();
+  warm_free_memory(2 * nbytes);
   CommitResult result;
   const double seconds = time_seconds([&] { result = store.commit(draft); });
   if (result.written_bytes != nbytes) throw std::runtime_error("the commit did not write what is new");

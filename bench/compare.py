@@ -3,14 +3,15 @@
 
     bench/compare.py [--build DIR] [--dir DIR] [--rows P1,P3,...] [--rounds N] [--smoke]
 
-Every line is a ratio of medians of interleaved rounds. Peers need torch and safetensors in the Python that runs this;
-lines of peers that are missing stay empty. Nothing here fails because something was slow: the exit status is 1 only if
+Every line is a ratio of medians of interleaved rounds. Peers need torch and safetensors, in the Python that runs this or in
+build/venv, where tools/check puts them; lines of peers that are missing stay empty. Nothing here fails because something was slow: the exit status is 1 only if
 a program failed, or if bytes that were loaded differ from those that were saved.
 """
 
 import argparse
 import dataclasses
 import json
+import mmap
 import os
 import pathlib
 import platform
@@ -21,11 +22,16 @@ import sys
 import tempfile
 import time
 
+VENV_PYTHON = pathlib.Path(__file__).parents[1] / "build" / "venv" / "bin" / "python"
+
 try:
     import safetensors
     import safetensors.torch
     import torch
 except ImportError as missing:
+    if VENV_PYTHON.exists() and not os.environ.get("TENON_BENCH_PYTHON"):
+        os.environ["TENON_BENCH_PYTHON"] = "1"  # once is enough
+        os.execv(VENV_PYTHON, [VENV_PYTHON, *sys.argv])
     print(f"peers are left out: {missing}", file=sys.stderr)
     torch = safetensors = None
 
@@ -92,11 +98,18 @@ class Bench:
         self.add(row, what, target, f"{ratio:.2f} x", is_met, tenon=ours, **{name: theirs})
 
     def discard(self, *names):
-        """Removes files and stores, and lets the disk finish what it was given, so that the next one starts clean."""
+        """Removes files and stores, lets the disk finish what it was given, and has free memory backed by the host, so
+        that the next one starts clean."""
         for name in names:
             path = self.path(name)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         os.sync()
+        warm_free_memory(2 * self.sizes.commit_bytes)
+
+
+def warm_free_memory(nbytes):
+    """As the programs' warm_free_memory: or whoever comes first pays for pages that the host has taken back."""
+    mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
 def show_seconds(seconds):

@@ -43,9 +43,11 @@ void load(const std::vector<std::string>& arguments) {
   const std::uint64_t wanted = sum_slots(mapped);  // warms the page cache, too
   for (auto left = std::stoul(arguments[1]); left > 0; --left) {
     Snapshot copy;
+    warm_free_memory(2 * mapped.info().nbytes);
     const double copied = time_seconds([&] { copy = store.snapshot("main", {.mode = Mode::copy}); });
     const std::uint64_t copied_sum = sum_slots(copy);
     copy = Snapshot();
+    warm_free_memory(2 * mapped.info().nbytes);
     std::uint64_t plain_sum = 0;
     const double plain = time_memcpy(mapped, plain_sum);
     if (copied_sum != wanted || plain_sum != wanted) throw std::runtime_error("a copy differs from the mapping");

@@ -87,6 +87,13 @@ Store fresh_store(const std::filesystem::path& path, Durability durability) {
   return Store::init(path, {.durability = durability});
 }
 
+void warm_free_memory(std::uint64_t size_bytes) {
+  void* const data =
+      mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  munmap(data, size_bytes);
+}
+
 void print_figures(const Figures& figures) {
   const char* separator = "{";
   for (const auto& [name, value] : figures) {

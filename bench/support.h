@@ -58,6 +58,10 @@ std::uint64_t sum_words(std::span<const std::byte> bytes);
 // Removes `path` if it is there and makes an empty store.
 Store fresh_store(const std::filesystem::path& path, Durability durability);
 
+// Takes and returns so much memory. On a virtual machine the first touch of a page that the host has taken back costs
+// more than most of what is measured here; after this, free pages are backed, for us and for the peers alike.
+void warm_free_memory(std::uint64_t size_bytes);
+
 using Figures = std::vector<std::pair<std::string, double>>;
 void print_figures(const Figures& figures);
 

@@ -23,8 +23,8 @@ struct TensorTable {
   std::uint32_t slot_count = 0;
   std::function<TensorRow(std::uint32_t)> row{};
   std::function<SlotRow(std::uint32_t)> slot{};
-  std::span<const std::byte> structure{};  // empty: a plain mapping of names to tensors
-  std::function<void(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>&)> read{};
+  std::span<const std::byte> structure{};                      // empty: a plain mapping of names to tensors
+  std::function<VerifiedReader(std::uint32_t slot)> reader{};  // as Snapshot::verified_reader
 };
 
 struct TorchObject {
@@ -35,7 +35,8 @@ struct TorchObject {
 // `prefix` as in ExportOptions.
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);
 
-// The whole archive into an empty file. `on_bytes` is told of the bytes of storages as they are written.
+// The whole archive into an empty file. `on_bytes` is told of the bytes of storages as they are written, from any
+// thread.
 void write_torch_archive(const TensorTable& table, const TorchObject& object, File& file, const std::string& top,
                          const std::function<void(std::uint64_t)>& on_bytes);
 

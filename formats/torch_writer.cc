@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -26,7 +27,7 @@ TensorTable table_of(const Snapshot& snapshot) {
           .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
           .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
           .structure = snapshot.structure(),
-          .read = [&snapshot](std::uint32_t slot, const auto& sink) { snapshot.read_verified(slot, sink); }};
+          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
 }
 
 // As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
@@ -89,12 +90,12 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.add("byteorder", as_record("little"));
   for (std::size_t key = 0; key < object.slots.size(); ++key) {
     const std::uint32_t slot = object.slots[key];
-    zip.add(fmt::format("data/{}", key), table.slot(slot).nbytes, [&](const ZipWriter::Sink& sink) {
-      table.read(slot, [&](std::span<const std::byte> piece) {
-        sink(piece);
-        on_bytes(piece.size());
-      });
-    });
+    const auto read = table.reader(slot);
+    zip.add_filled(fmt::format("data/{}", key), table.slot(slot).nbytes,
+                   [&](std::uint64_t offset, std::span<std::byte> out) {
+                     read(offset, out);
+                     on_bytes(out.size());
+                   });
   }
   zip.add("version", as_record("3\n"));
   zip.finish();
@@ -105,8 +106,10 @@ void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, co
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
   for (const std::uint32_t slot : object.slots) progress.total += table.slot(slot).nbytes;
+  std::mutex telling;
   PendingFile pending(out);
   write_torch_archive(table, object, pending.file(), archive_name(out), [&](std::uint64_t bytes) {
+    const std::lock_guard lock(telling);
     progress.done += bytes;
     if (options.progress) options.progress(progress);
   });

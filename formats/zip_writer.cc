@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "formats/deflate.h"
+#include "formats/record_source.h"
 #include "formats/zip_layout.h"
 #include "store/digest.h"
+#include "store/parallel.h"
 
 namespace tenon {
 namespace {
@@ -19,6 +21,9 @@ constexpr std::size_t buffer_bytes = 1 << 20;
 // From here on a piece is written from where it lies, and space for an entry is asked for in one go.
 constexpr std::size_t direct_bytes = 256 << 10;
 constexpr std::uint64_t reserve_bytes = 1 << 20;
+// What a thread takes at a time of an entry that several fill, and what of it is in the cache at once.
+constexpr std::uint64_t run_bytes = 4 << 20;
+constexpr std::uint64_t piece_bytes = 1 << 20;
 // What torch's writer puts into "version made by" and "version needed" of the zip64 end record: Unix, 4.5.
 constexpr std::uint16_t end64_made_by = 0x031E;
 constexpr std::uint16_t end64_needed = 45;
@@ -94,6 +99,44 @@ void ZipWriter::add(std::string_view name, std::uint64_t nbytes, const std::func
   });
   if (left != 0) throw wrong_sum(nbytes - left);
   if (nbytes != 0) write(descriptor(entry).bytes());
+}
+
+void ZipWriter::add_filled(std::string_view name, std::uint64_t nbytes, const Fill& fill) {
+  if (nbytes < direct_bytes) {
+    std::vector<std::byte> bytes(nbytes);
+    if (nbytes != 0) fill(0, bytes);
+    return add(name, bytes);
+  }
+  Entry& entry = begin_entry(name, nbytes);
+  write(local_header(entry).bytes());
+  flush();
+  file_.reserve(written_, nbytes);
+  entry.crc32 = write_filled(nbytes, fill);
+  written_ += nbytes;
+  write(descriptor(entry).bytes());
+}
+
+// Each thread takes runs, and of those pieces that stay in its cache from being filled to being written.
+std::uint32_t ZipWriter::write_filled(std::uint64_t nbytes, const Fill& fill) {
+  struct Run {
+    std::uint64_t nbytes = 0;
+    std::uint32_t crc32 = 0;
+  };
+  std::vector<Run> runs((nbytes + run_bytes - 1) / run_bytes);
+  parallel_for(runs.size(), threads_for_bytes(nbytes), [&](std::size_t i) {
+    const std::uint64_t begin = i * run_bytes;
+    runs[i].nbytes = std::min(run_bytes, nbytes - begin);
+    std::vector<std::byte> buffer(std::min(piece_bytes, runs[i].nbytes));
+    for (std::uint64_t at = 0; at < runs[i].nbytes; at += piece_bytes) {
+      const auto piece = std::span(buffer).first(std::min(piece_bytes, runs[i].nbytes - at));
+      fill(begin + at, piece);
+      runs[i].crc32 = zip_crc32(runs[i].crc32, piece);
+      file_.write_at(written_ + begin + at, piece);
+    }
+  });
+  std::uint32_t crc32 = 0;
+  for (const Run& run : runs) crc32 = combine_crc32(crc32, run.crc32, run.nbytes);
+  return crc32;
 }
 
 void ZipWriter::finish() {

@@ -7,9 +7,9 @@
 //          zip.add("data/0", nbytes, [&](const ZipWriter::Sink& sink) { for (auto part : parts) sink(part); });
 //          zip.finish();
 //
-// Owner: borrows the file, which must be empty. Threads: one at a time. Errors: as File; invalid_argument for a name
-// that ZipReader would refuse, a name used twice, and pieces that do not sum up; limit for a name beyond 65,535 bytes.
-// A writer that is not finished leaves a file that is no archive.
+// Owner: borrows the file, which must be empty. Threads: one call at a time. Errors: as File; invalid_argument for a
+// name that ZipReader would refuse, a name used twice, and pieces that do not sum up; limit for a name beyond 65,535
+// bytes. A writer that is not finished leaves a file that is no archive.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +35,10 @@ class ZipWriter {
   // For large entries: pieces are written as they come and must sum up to `nbytes`.
   using Sink = std::function<void(std::span<const std::byte>)>;
   void add(std::string_view name, std::uint64_t nbytes, const std::function<void(const Sink&)>& produce);
+  // For large entries whose bytes can be had in any order: `fill` is called for ranges that begin at multiples of 64
+  // KiB and end at one or with the entry, by several threads at once where the entry is large.
+  using Fill = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
+  void add_filled(std::string_view name, std::uint64_t nbytes, const Fill& fill);
   // Writes `.data/serialization_id` (from the names and CRCs, as torch does) and the directory. Does not sync. Last
   // call.
   void finish();
@@ -53,6 +57,7 @@ class ZipWriter {
   static ByteWriter end_records(std::uint64_t entry_count, std::uint64_t directory_offset,
                                 std::uint64_t directory_bytes);
   Entry& begin_entry(std::string_view name, std::uint64_t nbytes);
+  std::uint32_t write_filled(std::uint64_t nbytes, const Fill& fill);
   std::string serialization_id() const;
   void write(std::span<const std::byte> bytes);
   void flush();

@@ -61,6 +61,8 @@ void Snapshot::read_verified(std::uint32_t slot, const std::function<void(std::s
   state_->read_verified(slot, sink);
 }
 
+VerifiedReader Snapshot::verified_reader(std::uint32_t slot) const { return state_->verified_reader(slot); }
+
 std::string_view View::name() const noexcept { return state_->layout().name(row_); }
 DType View::dtype() const noexcept { return state_->layout().dtype(row_); }
 std::span<const std::int64_t> View::shape() const noexcept { return state_->layout().shape(row_); }

@@ -61,6 +61,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   // The slot's extents, in order; empty for a slot without bytes.
   Placement placement(std::uint32_t slot) const;
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
+  VerifiedReader verified_reader(std::uint32_t slot) const;
 
  private:
   void open_holder(const SegmentDirectory& directory, File file, const format::SegmentReference* wanted_segment,
@@ -75,7 +76,6 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);
   void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode);
-  std::vector<Digest> expected_leaves(std::uint32_t slot, const Placement& placement) const;
 
   Mode mode_ = Mode::shared;
   Record record_;

@@ -1,8 +1,12 @@
 // Reading a slot with its digest checked on the way: through the file where it is still there, so that a disk error is
 // an error and not a signal; else through the mapping, which outlives the file.
 #include <algorithm>
+#include <cassert>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <optional>
+#include <utility>
 
 #include "store/snapshot_state.h"
 
@@ -44,28 +48,36 @@ class SegmentReader {
 // Reads a slot's bytes by their offset in the slot, over all of its extents.
 class SlotReader {
  public:
-  SlotReader(const SnapshotState& state, const Placement& placement) : placement_(placement) {
+  SlotReader(const SnapshotState& state, const Placement& placement) {
+    std::uint64_t begin = 0;
     for (const Extent& extent : placement) {
-      readers_.emplace_back(*state.segments()[extent.segment]);
+      const auto reader = readers_.try_emplace(extent.segment, *state.segments()[extent.segment]).first;
+      pieces_.push_back({begin, extent, &reader->second});
+      begin += extent.size;
     }
   }
+
+  // REQUIRES: the range lies within the slot.
   void read(std::uint64_t offset, std::span<std::byte> out) const {
-    for (std::size_t i = 0; i < placement_.size() && !out.empty(); ++i) {
-      const Extent& extent = placement_[i];
-      if (offset >= extent.size) {
-        offset -= extent.size;
-        continue;
-      }
-      const auto part = out.first(std::min<std::uint64_t>(out.size(), extent.size - offset));
-      readers_[i].read(extent.offset + offset, part);
+    auto piece = std::prev(std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                                            [](std::uint64_t at, const Piece& p) { return at < p.begin; }));
+    for (; !out.empty(); ++piece) {
+      const std::uint64_t within = offset - piece->begin;
+      const auto part = out.first(std::min<std::uint64_t>(out.size(), piece->extent.size - within));
+      piece->reader->read(piece->extent.offset + within, part);
       out = out.subspan(part.size());
-      offset = 0;
+      offset += part.size();
     }
   }
 
  private:
-  const Placement& placement_;
-  std::vector<SegmentReader> readers_;
+  struct Piece {
+    std::uint64_t begin;  // in the slot
+    Extent extent;
+    const SegmentReader* reader;
+  };
+  std::map<std::uint32_t, SegmentReader> readers_;  // by segment: a slot may have more extents than we may open files
+  std::vector<Piece> pieces_;
 };
 
 [[noreturn]] void fail_digest(const SnapshotState& state, const Placement& placement, std::uint64_t offset,
@@ -78,17 +90,6 @@ class SlotReader {
                                    .got = to_hex(got),
                                    .wanted = to_hex(wanted),
                                    .hint = "`tenon verify --read-data` lists all damage"});
-}
-
-// Calls use(offset, piece) for the whole slot, piece by piece; pieces are whole leaves.
-template <typename Use>
-void for_each_piece(const SlotReader& reader, std::uint64_t nbytes, const Use& use) {
-  std::vector<std::byte> buffer(std::min(nbytes, piece_bytes));
-  for (std::uint64_t offset = 0; offset < nbytes; offset += piece_bytes) {
-    const std::span piece(buffer.data(), std::min(piece_bytes, nbytes - offset));
-    reader.read(offset, piece);
-    use(offset, std::span<const std::byte>(piece));
-  }
 }
 
 std::vector<Digest> digests_of_leaves(std::span<const std::byte> piece) {
@@ -108,48 +109,88 @@ const StorageEntry* find_storage(std::span<const StorageEntry> storages, std::ui
   return nullptr;
 }
 
-}  // namespace
+// What a slot's leaves must be, and its bytes compared with that as they are read.
+class VerifiedSlot {
+ public:
+  // REQUIRES: the slot has bytes.
+  VerifiedSlot(std::shared_ptr<const SnapshotState> state, std::uint32_t slot)
+      : state_(std::move(state)),
+        nbytes_(state_->layout().slot_bytes(slot)),
+        placement_(state_->placement(slot)),
+        reader_(*state_, placement_),
+        expected_(expected_leaves(state_->keys()[slot])) {}
 
-// The leaves' digests from the segment's table, believed only if they combine to the slot's key; for a stitched slot
-// from a first reading of all of it.
-std::vector<Digest> SnapshotState::expected_leaves(std::uint32_t slot, const Placement& placement) const {
-  const std::uint64_t nbytes = layout_.slot_bytes(slot);
-  if (leaf_count(nbytes) == 1) return {keys_[slot]};
-  std::vector<Digest> leaves;
-  if (placement.size() == 1) {
-    const Segment& segment = *segments_[placement[0].segment];
-    const StorageEntry* entry = find_storage(segment.storages(), placement[0].offset, nbytes);
-    if (entry != nullptr) {
-      const auto stored = segment.leaves().subspan(entry->first_leaf, leaf_count(nbytes));
-      leaves.assign(stored.begin(), stored.end());
+  std::uint64_t nbytes() const noexcept { return nbytes_; }
+
+  void read(std::uint64_t offset, std::span<std::byte> out) const {
+    assert(offset % leaf_bytes == 0 && (out.size() % leaf_bytes == 0 || offset + out.size() == nbytes_));
+    reader_.read(offset, out);
+    for (std::uint64_t at = 0; at < out.size(); at += leaf_bytes) {
+      const Digest got = digest_bytes(out.subspan(at, std::min<std::size_t>(leaf_bytes, out.size() - at)));
+      const Digest& wanted = expected_[(offset + at) / leaf_bytes];
+      if (got != wanted) fail_digest(*state_, placement_, offset + at, got, wanted);
     }
   }
-  if (leaves.empty()) {
-    for_each_piece(SlotReader(*this, placement), nbytes, [&](std::uint64_t, std::span<const std::byte> piece) {
+
+ private:
+  // The leaves' digests from the segment's table, believed only if they combine to the slot's key; for a stitched slot
+  // from a first reading of all of it.
+  std::vector<Digest> expected_leaves(const Digest& key) const {
+    if (leaf_count(nbytes_) == 1) return {key};
+    std::vector<Digest> leaves = stored_leaves();
+    if (leaves.empty()) leaves = leaves_as_read();
+    if (const Digest combined = combine_leaves(leaves, nbytes_); combined != key) {
+      fail_digest(*state_, placement_, 0, combined, key);
+    }
+    return leaves;
+  }
+
+  std::vector<Digest> stored_leaves() const {
+    if (placement_.size() != 1) return {};
+    const Segment& segment = *state_->segments()[placement_[0].segment];
+    const StorageEntry* entry = find_storage(segment.storages(), placement_[0].offset, nbytes_);
+    if (entry == nullptr) return {};
+    const auto stored = segment.leaves().subspan(entry->first_leaf, leaf_count(nbytes_));
+    return {stored.begin(), stored.end()};
+  }
+
+  std::vector<Digest> leaves_as_read() const {
+    std::vector<Digest> leaves;
+    std::vector<std::byte> buffer(std::min(nbytes_, piece_bytes));
+    for (std::uint64_t offset = 0; offset < nbytes_; offset += piece_bytes) {
+      const auto piece = std::span(buffer).first(std::min(piece_bytes, nbytes_ - offset));
+      reader_.read(offset, piece);
       const auto some = digests_of_leaves(piece);
       leaves.insert(leaves.end(), some.begin(), some.end());
-    });
+    }
+    return leaves;
   }
-  if (const Digest combined = combine_leaves(leaves, nbytes); combined != keys_[slot]) {
-    fail_digest(*this, placement, 0, combined, keys_[slot]);
-  }
-  return leaves;
-}
+
+  std::shared_ptr<const SnapshotState> state_;
+  std::uint64_t nbytes_;
+  Placement placement_;
+  SlotReader reader_;
+  std::vector<Digest> expected_;
+};
+
+}  // namespace
 
 void SnapshotState::read_verified(std::uint32_t slot,
                                   const std::function<void(std::span<const std::byte>)>& sink) const {
-  const Placement where = placement(slot);
-  if (where.empty()) return;
-  const std::vector<Digest> expected = expected_leaves(slot, where);
-  for_each_piece(SlotReader(*this, where), layout_.slot_bytes(slot),
-                 [&](std::uint64_t offset, std::span<const std::byte> piece) {
-                   const auto leaves = digests_of_leaves(piece);
-                   for (std::size_t i = 0; i < leaves.size(); ++i) {
-                     const Digest& wanted = expected[offset / leaf_bytes + i];
-                     if (leaves[i] != wanted) fail_digest(*this, where, offset + i * leaf_bytes, leaves[i], wanted);
-                   }
-                   sink(piece);
-                 });
+  if (layout_.slot_bytes(slot) == 0) return;
+  const VerifiedSlot verified(shared_from_this(), slot);
+  std::vector<std::byte> buffer(std::min(verified.nbytes(), piece_bytes));
+  for (std::uint64_t offset = 0; offset < verified.nbytes(); offset += piece_bytes) {
+    const auto piece = std::span(buffer).first(std::min(piece_bytes, verified.nbytes() - offset));
+    verified.read(offset, piece);
+    sink(piece);
+  }
+}
+
+VerifiedReader SnapshotState::verified_reader(std::uint32_t slot) const {
+  if (layout_.slot_bytes(slot) == 0) return [](std::uint64_t, std::span<std::byte>) {};
+  const auto verified = std::make_shared<const VerifiedSlot>(shared_from_this(), slot);
+  return [verified](std::uint64_t offset, std::span<std::byte> out) { verified->read(offset, out); };
 }
 
 }  // namespace tenon

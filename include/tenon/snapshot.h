@@ -82,6 +82,11 @@ struct AttachmentRow {
   std::span<const std::byte> bytes;
 };
 
+// Fills `out` with the bytes of one slot from `offset` on, read through the file and their digests checked. Whole
+// leaves only: `offset` is a multiple of 64 KiB, and so is the length of `out`, unless it ends with the slot. Any
+// number of threads at once. Keeps the snapshot. Throws corrupt (names segment and offset); `out` then holds rubbish.
+using VerifiedReader = std::function<void(std::uint64_t offset, std::span<std::byte> out)>;
+
 class TENON_API Snapshot {
  public:
   Snapshot() = default;
@@ -115,6 +120,8 @@ class TENON_API Snapshot {
   // Reads one slot through the file, not the mapping, checks its digest, and hands it over piece by piece
   // in order. Throws corrupt (names segment and offset) before handing over a piece of a damaged leaf.
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
+  // The same in any order, for several threads. Throws corrupt where the slot's leaves do not make up its key.
+  VerifiedReader verified_reader(std::uint32_t slot) const;
 
  private:
   friend class SnapshotState;

@@ -586,6 +586,32 @@ TEST_F(ZipTest, PiecesOfAnySizeMakeTheSameEntry) {
   EXPECT_EQ(text_of(read_file(path, 1 << 26)), written({{"a", whole}}));
 }
 
+TEST_F(ZipTest, AFilledEntryIsTheSameAsOneGivenWhole) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1000}, (std::size_t{9} << 20) + 123}) {
+    std::string whole(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) whole[i] = static_cast<char>((i * 2654435761u) >> 13);
+    const auto written = [&](const std::string& name, const std::function<void(ZipWriter&)>& add) {
+      File file = File::create(directory_ / name);
+      ZipWriter zip(file, "m");
+      zip.add("before", bytes_of("1"));
+      add(zip);
+      zip.add("after", bytes_of("2"));
+      zip.finish();
+      file.close();
+      return text_of(read_file(directory_ / name, std::uint64_t{1} << 30));
+    };
+    const std::string plain =
+        written(std::to_string(size) + ".whole", [&](ZipWriter& zip) { zip.add("a", bytes_of(whole)); });
+    const std::string filled = written(std::to_string(size) + ".filled", [&](ZipWriter& zip) {
+      zip.add_filled("a", size, [&](std::uint64_t offset, std::span<std::byte> out) {
+        EXPECT_EQ(offset % (64 << 10), 0u);
+        std::copy_n(bytes_of(whole).begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+      });
+    });
+    EXPECT_TRUE(plain == filled) << size;
+  }
+}
+
 TEST_F(ZipTest, PiecesMustSumUpToTheSizeThatWasSaid) {
   File file = File::create(directory_ / "sum.zip");
   ZipWriter zip(file, "m");

@@ -116,6 +116,18 @@ TEST_P(ModeTest, ReadingVerifiedGivesTheSlotsBytes) {
   }
 }
 
+TEST_P(ModeTest, VerifiedRangesComeInAnyOrder) {
+  const Bytes bytes = pattern(5 * leaf_bytes + 17);
+  const Snapshot snapshot = commit_and_open(one_tensor(bytes), GetParam());
+  const VerifiedReader read = snapshot.verified_reader(0);
+  Bytes result(bytes.size());
+  for (const std::size_t begin : {4 * leaf_bytes, leaf_bytes, 0 * leaf_bytes}) {
+    const std::size_t end = begin == leaf_bytes ? 4 * leaf_bytes : begin == 0 ? leaf_bytes : bytes.size();
+    read(begin, std::span(result).subspan(begin, end - begin));
+  }
+  EXPECT_EQ(result, bytes);
+}
+
 TEST_P(ModeTest, StaysReadableWhenTheStoreIsGone) {
   const Bytes bytes = pattern(100'000);
   View view;
