@@ -333,8 +333,8 @@ std::string Importer::unique_name(const std::string& name) {
 
 }  // namespace
 
-Draft read_torch_archive(std::shared_ptr<const ZipReader> reader, const std::string& top) {
-  const Archive archive(std::move(reader), top);
+Draft read_torch_archive(const ForeignFile& file) {
+  const Archive archive(file.zip(), file.top_directory());
   return Importer(archive).run();
 }
 
