@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "formats/numpy_value.h"
 #include "formats/structure.h"
 #include "tenon/formats.h"
 #include "tenon/name.h"
@@ -67,10 +68,12 @@ void Describer::show(const Line& line) {
 }
 
 void Describer::show_content(const Line& line) {
-  if (!graph_.is_container(line.node) || is_inline(line.node)) return;
+  if (!graph_.is_container(line.node) || is_inline(line.node) || numpy_scalar_text(graph_, line.node)) return;
   std::vector<Line> lines;
   const std::size_t depth = line.depth + 1;
   if (const auto row = structure_row(graph_, line.node)) {
+    if (row->scales != no_node) lines.push_back({row->scales, "scales: ", depth});
+    if (row->zero_points != no_node) lines.push_back({row->zero_points, "zero_points: ", depth});
     if (row->attributes != no_node) lines.push_back({row->attributes, "attributes: ", depth});
   } else if (graph_.is(line.node, PickleKind::dict)) {
     show_pairs(graph_.items(line.node), lines, depth);
@@ -124,6 +127,7 @@ std::string Describer::summary(NodeId node) const {
     case PickleKind::frozenset:
       return fmt::format("frozenset of {}", size);
     case PickleKind::object: {
+      if (const auto text = numpy_scalar_text(graph_, node)) return *text;
       const NodeId callable = graph_.object(node).callable;
       return graph_.is(callable, PickleKind::global) ? scalar(callable) : "object";
     }
@@ -134,7 +138,9 @@ std::string Describer::summary(NodeId node) const {
 
 std::string Describer::row_text(const StructureRow& row) const {
   std::string text = (row.is_storage ? "storage of " : "") + describe_row_(row.row);
-  if (row.type != no_node) text += " " + scalar(row.type);
+  if (row.type != no_node) {
+    text += fmt::format(" {}", is_numpy_rebuild(graph_, row.type) ? numpy_array_wrapper : scalar(row.type));
+  }
   return text;
 }
 

@@ -27,9 +27,16 @@ struct TensorTable {
   std::function<VerifiedReader(std::uint32_t slot)> reader{};  // as Snapshot::verified_reader
 };
 
+// A record of the archive: a slot, or a part of it that was a storage of its own.
+struct TorchObjectRecord {
+  std::uint32_t slot = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t nbytes = 0;
+};
+
 struct TorchObject {
-  PickleGraph graph{};                 // with torch's rebuild calls and storage references
-  std::vector<std::uint32_t> slots{};  // data/0, data/1, ...
+  PickleGraph graph{};                       // with torch's rebuild calls and storage references
+  std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...
 };
 
 // `prefix` as in ExportOptions.

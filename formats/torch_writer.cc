@@ -88,14 +88,13 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.add(".format_version", as_record("1"));
   zip.add(".storage_alignment", as_record("64"));
   zip.add("byteorder", as_record("little"));
-  for (std::size_t key = 0; key < object.slots.size(); ++key) {
-    const std::uint32_t slot = object.slots[key];
-    const auto read = table.reader(slot);
-    zip.add_filled(fmt::format("data/{}", key), table.slot(slot).nbytes,
-                   [&](std::uint64_t offset, std::span<std::byte> out) {
-                     read(offset, out);
-                     on_bytes(out.size());
-                   });
+  for (std::size_t key = 0; key < object.records.size(); ++key) {
+    const TorchObjectRecord& record = object.records[key];
+    const auto read = table.reader(record.slot);
+    zip.add_filled(fmt::format("data/{}", key), record.nbytes, [&](std::uint64_t offset, std::span<std::byte> out) {
+      read(record.offset + offset, out);
+      on_bytes(out.size());
+    });
   }
   zip.add("version", as_record("3\n"));
   zip.finish();
@@ -105,7 +104,7 @@ void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, co
   const TensorTable table = table_of(snapshot);
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
-  for (const std::uint32_t slot : object.slots) progress.total += table.slot(slot).nbytes;
+  for (const TorchObjectRecord& record : object.records) progress.total += record.nbytes;
   std::mutex telling;
   PendingFile pending(out);
   write_torch_archive(table, object, pending.file(), archive_name(out), [&](std::uint64_t bytes) {
