@@ -25,9 +25,9 @@ const ZipEntry* find_entry(const ZipReader& zip, const Matches& matches) noexcep
 
 }  // namespace
 
-ForeignFile ForeignFile::open(const std::filesystem::path& path) {
+ForeignFile ForeignFile::open(const std::filesystem::path& path, std::uint64_t offset) {
   ForeignFile out;
-  out.file_ = std::make_shared<const File>(File::open(path));
+  out.file_ = std::make_shared<const File>(offset == 0 ? File::open(path) : File::open_from(path, offset));
   out.first_.resize(std::min(first_bytes_wanted, out.file_->size_bytes()));
   out.file_->read_at(0, out.first_);
   if (ZipReader::recognises(out.first_)) out.zip_ = std::make_shared<const ZipReader>(ZipReader::open(out.file_));

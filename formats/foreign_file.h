@@ -17,7 +17,8 @@ namespace tenon {
 
 class ForeignFile {
  public:
-  static ForeignFile open(const std::filesystem::path& path);
+  // As if the file began at `offset`.
+  static ForeignFile open(const std::filesystem::path& path, std::uint64_t offset = 0);
 
   const std::shared_ptr<const File>& file() const noexcept { return file_; }
   std::string path() const { return file_->path().string(); }

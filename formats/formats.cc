@@ -11,6 +11,10 @@ std::string_view file_format_name(FileFormat format) noexcept {
   switch (format) {
     case FileFormat::torch_zip:
       return "torch.save zip";
+    case FileFormat::torch_legacy:
+      return "torch.save legacy stream";
+    case FileFormat::torch_tar:
+      return "torch.save tar";
   }
   return "unknown";
 }
@@ -20,8 +24,8 @@ struct ImportedFile::State {
   Draft draft;
 };
 
-ImportedFile ImportedFile::open(const std::filesystem::path& path) {
-  RecognisedFile read = read_recognised(ForeignFile::open(path));
+ImportedFile ImportedFile::open(const std::filesystem::path& path, const OpenFileOptions& options) {
+  RecognisedFile read = read_recognised(ForeignFile::open(path, options.offset));
   return ImportedFile(std::make_unique<State>(State{read.format, std::move(read.draft)}));
 }
 

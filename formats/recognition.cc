@@ -1,7 +1,10 @@
 #include "formats/recognition.h"
 
 #include "formats/refusals.h"
+#include "formats/tar_reader.h"
+#include "formats/torch_legacy.h"
 #include "formats/torch_reader.h"
+#include "formats/torch_tar.h"
 
 namespace tenon {
 
@@ -21,6 +24,8 @@ bool is_torch_zip(const ForeignFile& file) {
   return file.zip() && file.find_below_top("data.pkl") && !is_torchscript(file) && !is_torch_package(file);
 }
 
+bool is_torch_tar(const ForeignFile& file) { return is_tar(file.first()); }
+
 struct Reader {
   FileFormat format;
   bool (*matches)(const ForeignFile&);
@@ -30,6 +35,8 @@ struct Reader {
 // No file matches two of them.
 constexpr Reader readers[] = {
     {FileFormat::torch_zip, is_torch_zip, read_torch_archive},
+    {FileFormat::torch_legacy, is_torch_legacy, read_torch_legacy},
+    {FileFormat::torch_tar, is_torch_tar, read_torch_tar},
 };
 
 struct Refusal {

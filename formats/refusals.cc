@@ -19,7 +19,7 @@ constexpr std::size_t max_globals_shown = 8;
 [[noreturn]] void refuse(const ForeignFile& file, std::string what, std::string hint = {}) {
   throw Error(ErrorKind::unsupported, {.what = std::move(what),
                                        .file = file.path(),
-                                       .wanted = "a file that torch.save wrote since 1.6",
+                                       .wanted = "a file that torch.save wrote",
                                        .hint = std::move(hint)});
 }
 
@@ -33,13 +33,6 @@ constexpr std::size_t max_globals_shown = 8;
   }
   refuse(file, "zip archive is not one that torch.save writes");
 }
-
-bool is_legacy_torch(std::string_view bytes) {
-  constexpr std::string_view magic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 12);
-  return bytes.size() > 14 && bytes[0] == '\x80' && bytes.substr(2, magic.size()) == magic;
-}
-
-bool is_tar(std::string_view bytes) { return bytes.size() >= 262 && bytes.substr(257, 5) == "ustar"; }
 
 // Eight bytes of header length, then a JSON object.
 bool is_safetensors(std::string_view bytes) {
@@ -110,10 +103,6 @@ void refuse_torchscript(const ForeignFile& file) {
 void refuse_by_name(const ForeignFile& file) {
   const std::string_view bytes = file.first();
   if (file.zip()) refuse_other_archive(file);
-  if (is_legacy_torch(bytes)) {
-    refuse(file, "torch file in the format before 1.6 is not supported", "load it with torch.load and save it again");
-  }
-  if (is_tar(bytes)) refuse(file, "tar archive (torch before 0.1.10, or another) is not supported");
   if (bytes.starts_with("PYTORCH1")) refuse(file, "preview format of torch 1.0 is not supported");
   if (bytes.size() >= 8 && bytes.substr(4, 4) == "PTMF") refuse(file, "mobile flatbuffer (.ptl) is not supported");
   if (bytes.starts_with("\x93NUMPY")) refuse(file, "numpy array (.npy) is not supported");

@@ -192,9 +192,27 @@ std::string Describer::inline_items(NodeId node) const {
   }
 }
 
-std::string row_text(const Snapshot& snapshot, std::uint32_t index) {
-  const TensorRow row = snapshot.row(index);
-  return fmt::format("{} [{}]", dtype_info(row.dtype).name, fmt::join(row.shape, ", "));
+std::string row_text(DType dtype, std::span<const std::int64_t> shape) {
+  return fmt::format("{} [{}]", dtype_info(dtype).name, fmt::join(shape, ", "));
+}
+
+// What is described, wherever it is.
+struct Rows {
+  std::uint32_t size;
+  std::function<std::string(std::uint32_t)> name;
+  std::function<std::string(std::uint32_t)> text;
+};
+
+std::string describe_rows(const Rows& rows, std::span<const std::byte> structure) {
+  if (!structure.empty()) {
+    const auto itself = [](std::uint32_t row) { return row; };
+    return describe_graph(decode_structure(structure, rows.size, itself), rows.text);
+  }
+  std::string text = fmt::format("names of {} tensors\n", rows.size);
+  for (std::uint32_t i = 0; i < rows.size; ++i) {
+    text += fmt::format("  {}: {}\n", printable(rows.name(i)), rows.text(i));
+  }
+  return text;
 }
 
 }  // namespace
@@ -204,16 +222,19 @@ std::string describe_graph(const PickleGraph& graph, const std::function<std::st
 }
 
 std::string describe_structure(const Snapshot& snapshot) {
-  if (!snapshot.structure().empty()) {
-    const auto itself = [](std::uint32_t row) { return row; };
-    const PickleGraph graph = decode_structure(snapshot.structure(), snapshot.size(), itself);
-    return describe_graph(graph, [&](std::uint32_t row) { return row_text(snapshot, row); });
-  }
-  std::string text = fmt::format("names of {} tensors\n", snapshot.size());
-  for (std::uint32_t i = 0; i < snapshot.size(); ++i) {
-    text += fmt::format("  {}: {}\n", printable(snapshot.row(i).name), row_text(snapshot, i));
-  }
-  return text;
+  return describe_rows(
+      {.size = snapshot.size(),
+       .name = [&](std::uint32_t i) { return std::string(snapshot.row(i).name); },
+       .text = [&](std::uint32_t i) { return row_text(snapshot.row(i).dtype, snapshot.row(i).shape); }},
+      snapshot.structure());
+}
+
+std::string describe_structure(const Draft& draft) {
+  return describe_rows(
+      {.size = static_cast<std::uint32_t>(draft.tensors.size()),
+       .name = [&](std::uint32_t i) { return draft.tensors[i].name; },
+       .text = [&](std::uint32_t i) { return row_text(draft.tensors[i].dtype, draft.tensors[i].shape); }},
+      draft.structure);
 }
 
 }  // namespace tenon

@@ -305,6 +305,13 @@ std::string Importer::unique_name(const std::string& name) {
 
 }  // namespace
 
+// pread, never a mapping, for the reason that record_source.cc gives.
+Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset) {
+  return {.read = [file = std::move(file), offset](std::uint64_t at, std::span<std::byte> out) {
+    file->read_at(offset + at, out);
+  }};
+}
+
 Draft import_torch_object(PickleGraph object, const TorchRecords& records) {
   return Importer(std::move(object), records).run();
 }

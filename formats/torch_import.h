@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "formats/pickle.h"
+#include "mmap/file.h"
 #include "tenon/draft.h"
 
 namespace tenon {
@@ -33,6 +35,9 @@ class TorchRecords {
   virtual std::string pickle_label() const = 0;
   virtual bool is_big_endian() const { return false; }
 };
+
+// Bytes of a file from `offset` on, as they are.
+Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset);
 
 // Every tensor, bare storage and numpy array of `object` becomes a row, everything else structure. Throws corrupt,
 // unsupported, limit.

@@ -1,5 +1,6 @@
 #include "formats/torch_object.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -17,6 +18,8 @@
 namespace tenon {
 
 namespace {
+
+constexpr std::uint64_t leaf_bytes = 64 * 1024;  // as VerifiedReader has them
 
 // `name` continues `prefix` with whole components.
 bool is_below(std::string_view name, std::string_view prefix) {
@@ -216,7 +219,7 @@ NodeId Rebuilder::make_array(const StructureRow& structure) {
     throw Error(ErrorKind::unsupported, {.what = "numpy array does not lie in one piece", .got = printable(row.name)});
   }
   std::vector<std::byte> bytes(nbytes);
-  if (nbytes != 0) table_.reader(row.slot)(row.storage_offset_bytes, bytes);
+  if (nbytes != 0) part_reader(table_, {row.slot, row.storage_offset_bytes, nbytes})(0, bytes);
   return make_numpy_array(graph_, structure.type, row, bytes);
 }
 
@@ -365,6 +368,22 @@ NodeId Rebuilder::shared_string(std::string_view text) {
 }
 
 }  // namespace
+
+// Whole leaves are read and checked; what was asked for is copied out of them.
+VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part) {
+  const std::uint64_t slot_bytes = table.slot(part.slot).nbytes;
+  VerifiedReader whole = table.reader(part.slot);
+  if (part.offset == 0 && part.nbytes == slot_bytes) return whole;
+  return [whole = std::move(whole), part, slot_bytes](std::uint64_t offset, std::span<std::byte> out) {
+    const std::uint64_t first = part.offset + offset;
+    const std::uint64_t begin = first - first % leaf_bytes;
+    const std::uint64_t end = first + out.size();
+    const std::uint64_t padding = (leaf_bytes - end % leaf_bytes) % leaf_bytes;
+    std::vector<std::byte> leaves(std::min(end + padding, slot_bytes) - begin);
+    whole(begin, leaves);
+    std::copy_n(leaves.data() + (first - begin), out.size(), out.data());
+  };
+}
 
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
   return Rebuilder(table, select_graph(table, prefix)).run();

@@ -39,6 +39,9 @@ struct TorchObject {
   std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...
 };
 
+// Reads a part of a slot, digests checked; offsets count from the part. Valid as long as `table`.
+VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part);
+
 // `prefix` as in ExportOptions.
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);
 

@@ -90,9 +90,9 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.add("byteorder", as_record("little"));
   for (std::size_t key = 0; key < object.records.size(); ++key) {
     const TorchObjectRecord& record = object.records[key];
-    const auto read = table.reader(record.slot);
+    const auto read = part_reader(table, record);
     zip.add_filled(fmt::format("data/{}", key), record.nbytes, [&](std::uint64_t offset, std::span<std::byte> out) {
-      read(record.offset + offset, out);
+      read(offset, out);
       on_bytes(out.size());
     });
   }

@@ -16,16 +16,20 @@
 
 namespace tenon {
 
-enum class FileFormat : std::uint8_t { torch_zip = 1 };
+enum class FileFormat : std::uint8_t { torch_zip = 1, torch_legacy = 2, torch_tar = 3 };
 
-// "torch.save zip"
+// "torch.save zip", "torch.save legacy stream", "torch.save tar"
 TENON_API std::string_view file_format_name(FileFormat format) noexcept;
+
+struct OpenFileOptions {
+  std::uint64_t offset = 0;  // the file is read from there on, as if it began there
+};
 
 // A foreign file, opened and understood. Owns what the draft's sources read from: keep it until commit returned.
 class TENON_API ImportedFile {
  public:
   // Recognises the format by content. Throws not_found, io, corrupt, unsupported, limit.
-  static ImportedFile open(const std::filesystem::path& path);
+  static ImportedFile open(const std::filesystem::path& path, const OpenFileOptions& options = {});
   ImportedFile(ImportedFile&&) noexcept;
   ImportedFile& operator=(ImportedFile&&) noexcept;
   ~ImportedFile();
@@ -50,7 +54,8 @@ struct ExportOptions {
 TENON_API void export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
                             const ExportOptions& options = {});
 
-// The nesting of a snapshot as indented text, without importing anything.
+// The nesting of a snapshot or file as indented text, without importing anything.
 TENON_API std::string describe_structure(const Snapshot& snapshot);
+TENON_API std::string describe_structure(const Draft& draft);
 
 }  // namespace tenon
