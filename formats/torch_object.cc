@@ -369,6 +369,15 @@ NodeId Rebuilder::shared_string(std::string_view text) {
 
 }  // namespace
 
+TensorTable make_tensor_table(const Snapshot& snapshot) {
+  return {.size = snapshot.size(),
+          .slot_count = snapshot.slot_count(),
+          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
+          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
+          .structure = snapshot.structure(),
+          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
+}
+
 // Whole leaves are read and checked; what was asked for is copied out of them.
 VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part) {
   const std::uint64_t slot_bytes = table.slot(part.slot).nbytes;

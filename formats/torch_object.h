@@ -27,6 +27,9 @@ struct TensorTable {
   std::function<VerifiedReader(std::uint32_t slot)> reader{};  // as Snapshot::verified_reader
 };
 
+// Valid as long as the snapshot.
+TensorTable make_tensor_table(const Snapshot& snapshot);
+
 // A record of the archive: a slot, or a part of it that was a storage of its own.
 struct TorchObjectRecord {
   std::uint32_t slot = 0;

@@ -46,7 +46,9 @@ struct Tensor {
 // Objects refer to tensors and storages by numbers; what they become is what later formats write.
 class TarArchive final : public TorchRecords {
  public:
-  explicit TarArchive(const ForeignFile& file) : file_(file.file()), entries_(read_tar(*file.file())) {}
+  using OnGlobal = std::function<void(std::string_view, std::string_view)>;
+  explicit TarArchive(const ForeignFile& file, OnGlobal on_global = {})
+      : file_(file.file()), entries_(read_tar(*file.file())), on_global_(std::move(on_global)) {}
 
   PickleGraph read_object();
   std::optional<TorchRecord> find(const std::string& key) const override;
@@ -68,6 +70,7 @@ class TarArchive final : public TorchRecords {
 
   std::shared_ptr<const File> file_;
   std::vector<TarEntry> entries_;
+  OnGlobal on_global_;
   std::map<std::int64_t, Storage> storages_;
   std::map<std::int64_t, Tensor> tensors_;
   std::map<std::int64_t, NodeId> nodes_;  // of the pickle that is being read
@@ -82,8 +85,8 @@ bool is_text(const PickleGraph& graph, NodeId id) {
   return graph.is(id, PickleKind::string) || graph.is(id, PickleKind::bytes);
 }
 
-std::int64_t next_count(PickleStream& stream) {
-  const PickleGraph graph = stream.next();
+std::int64_t next_count(PickleStream& stream, const PickleReadOptions& options) {
+  const PickleGraph graph = stream.next(options);
   const bool is_count = graph.is(graph.root, PickleKind::integer) && graph.integer(graph.root) >= 0;
   if (!is_count) corrupt(stream, "tar archive of torch does not begin a list with its length");
   return graph.integer(graph.root);
@@ -110,19 +113,19 @@ PickleGraph TarArchive::read_object() {
   PickleStream pickle = open("pickle");
   read_storages();
   read_tensors();
-  return pickle.next({.persistent = [this](PickleGraph& graph, NodeId id) { return resolve(graph, id); }},
-                     [this] { nodes_.clear(); });
+  const auto resolver = [this](PickleGraph& graph, NodeId id) { return resolve(graph, id); };
+  return pickle.next({.persistent = resolver, .on_global = on_global_}, [this] { nodes_.clear(); });
 }
 
 void TarArchive::read_storages() {
   PickleStream stream = open("storages");
-  for (std::int64_t left = next_count(stream); left > 0; --left) read_storage(stream);
+  for (std::int64_t left = next_count(stream, {.on_global = on_global_}); left > 0; --left) read_storage(stream);
   read_views(stream);
 }
 
 // (key, location, class), then int64 number of elements and the elements.
 void TarArchive::read_storage(PickleStream& stream) {
-  const PickleGraph graph = stream.next();
+  const PickleGraph graph = stream.next({.on_global = on_global_});
   const auto items = graph.items(graph.root);
   const bool is_well_formed = graph.is(graph.root, PickleKind::tuple) && items.size() == 3 &&
                               graph.is(items[0], PickleKind::integer) && is_text(graph, items[1]) &&
@@ -144,7 +147,7 @@ void TarArchive::read_storage(PickleStream& stream) {
 
 // A list of (key, key of the storage it is a part of, offset, number of elements).
 void TarArchive::read_views(PickleStream& stream) {
-  const PickleGraph graph = stream.next();
+  const PickleGraph graph = stream.next({.on_global = on_global_});
   if (!graph.is(graph.root, PickleKind::list)) corrupt(stream, "tar archive of torch has no list of views");
   for (const NodeId view : graph.items(graph.root)) {
     const auto items = graph.items(view);
@@ -164,8 +167,8 @@ void TarArchive::read_views(PickleStream& stream) {
 // (key, key of the storage, class), then int32 rank, 4 bytes of nothing, int64 sizes, strides and offset.
 void TarArchive::read_tensors() {
   PickleStream stream = open("tensors");
-  for (std::int64_t left = next_count(stream); left > 0; --left) {
-    const PickleGraph graph = stream.next();
+  for (std::int64_t left = next_count(stream, {.on_global = on_global_}); left > 0; --left) {
+    const PickleGraph graph = stream.next({.on_global = on_global_});
     const auto items = graph.items(graph.root);
     const bool is_well_formed = graph.is(graph.root, PickleKind::tuple) && items.size() == 3 &&
                                 graph.is(items[0], PickleKind::integer) && graph.is(items[1], PickleKind::integer);
@@ -238,6 +241,11 @@ std::optional<TorchRecord> TarArchive::find(const std::string& key) const {
 }
 
 }  // namespace
+
+void read_torch_tar_pickles(const ForeignFile& file,
+                            const std::function<void(std::string_view module, std::string_view name)>& on_global) {
+  TarArchive(file, on_global).read_object();
+}
 
 Draft read_torch_tar(const ForeignFile& file) {
   TarArchive archive(file);

@@ -21,15 +21,6 @@ namespace {
 
 std::span<const std::byte> as_record(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-TensorTable table_of(const Snapshot& snapshot) {
-  return {.size = snapshot.size(),
-          .slot_count = snapshot.slot_count(),
-          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
-          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
-          .structure = snapshot.structure(),
-          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
-}
-
 // As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
 std::string archive_name(const std::filesystem::path& out) {
   std::string name = out.filename().string();
@@ -101,7 +92,7 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
 }
 
 void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
-  const TensorTable table = table_of(snapshot);
+  const TensorTable table = make_tensor_table(snapshot);
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
   for (const TorchObjectRecord& record : object.records) progress.total += record.nbytes;

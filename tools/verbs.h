@@ -29,6 +29,7 @@ struct ImportArguments {
   std::vector<std::string> meta;  // KEY=VALUE
   std::optional<std::int64_t> step;
   std::string prefix;
+  std::uint64_t offset = 0;
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 
@@ -58,6 +59,11 @@ struct ShowArguments {
   bool structure = false;
 };
 int run_show(const Globals& globals, const ShowArguments& arguments, Output& output);
+
+struct GlobalsArguments {
+  std::string target = "main";
+};
+int run_globals(const Globals& globals, const GlobalsArguments& arguments, Output& output);
 
 struct CatArguments {
   std::string target;

@@ -118,7 +118,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
   std::size_t done = 0;
   for (const std::string& path : arguments.files) {
     try {
-      const ImportedFile file = open_file(path);
+      const ImportedFile file = open_file(path, {.offset = arguments.offset});
       if (!store) store = open_or_make_store(globals, path, output);
       import_one(*store, path, file, arguments, output);
       ++done;

@@ -6,10 +6,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tenon/draft.h"
+#include "tenon/error.h"
 #include "tenon/export.h"
 #include "tenon/snapshot.h"
 #include "tenon/store.h"
@@ -53,6 +56,31 @@ struct ExportOptions {
 // the way. The file appears under its name only when it is complete; an existing file is replaced.
 TENON_API void export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
                             const ExportOptions& options = {});
+
+enum class GlobalSafety : std::uint8_t { dangerous = 1, unknown, safe };
+
+// "safe": torch.load(weights_only=True) allows it. "dangerous": known to run code, programs or network requests, or to
+// reach what does. "unknown": neither.
+TENON_API std::string_view global_safety_name(GlobalSafety safety) noexcept;
+
+// A class or function that loading a pickle imports.
+struct PickleGlobal {
+  std::string module;
+  std::string name;
+  GlobalSafety safety = GlobalSafety::unknown;
+};
+
+struct PickleGlobals {
+  std::vector<PickleGlobal> globals{};  // each once; dangerous ones first, then by module and name
+  std::optional<Error> flaw{};          // a pickle could not be read to its end: there may be more
+};
+
+// What torch.load(weights_only=False), or pickle.load, would import from a file: an archive of torch or TorchScript, a
+// legacy stream, a tar, or a bare pickle. Nothing is imported. Throws unsupported for files without pickles, and what
+// ImportedFile::open throws.
+TENON_API PickleGlobals list_globals(const std::filesystem::path& path, const OpenFileOptions& options = {});
+// The same of the file that export_torch would write.
+TENON_API PickleGlobals list_globals(const Snapshot& snapshot, const std::string& prefix = {});
 
 // The nesting of a snapshot or file as indented text, without importing anything.
 TENON_API std::string describe_structure(const Snapshot& snapshot);
