@@ -57,6 +57,7 @@ void add_files(CLI::App& app, CommandLine& line) {
     verb.add_option("--step", a.step, "training step of the snapshot")->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
     verb.add_option("--offset", a.offset, "where in FILE to begin")->type_name("BYTES");
+    verb.add_flag("--compact", a.compact, "of each storage keep only what its tensors use");
   });
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");

@@ -26,6 +26,9 @@ whatever file, are not written again. Ties and views stay what they are.
 Where no store is found, FILE.pt makes ./FILE.tenon. With several files the first failure ends the work: what
 stands before it is imported and stays so.
 
+A storage is kept whole, as torch keeps it, also where only a slice of it is in the file; --compact keeps what tensors
+use of it, split where they do not overlap.
+
 A value of --meta is a number or true or false where it reads as one, else text.
 
 Examples:

@@ -30,6 +30,7 @@ struct ImportArguments {
   std::optional<std::int64_t> step;
   std::string prefix;
   std::uint64_t offset = 0;
+  bool compact = false;
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 

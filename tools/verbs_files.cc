@@ -41,6 +41,7 @@ Draft make_draft(const ImportedFile& file, const std::string& path, const Import
   }
   if (arguments.step) draft.step = arguments.step;
   if (!arguments.meta.empty()) draft.meta = set_members(draft.meta, arguments.meta);
+  if (arguments.compact) compact(draft, true);
   if (!arguments.prefix.empty()) nest_under(draft, arguments.prefix);
   return draft;
 }
