@@ -17,11 +17,9 @@
 #include <vector>
 
 #include "tenon/error.h"
+#include "tenon/structure.h"
 
 namespace tenon {
-
-using NodeId = std::uint32_t;
-inline constexpr NodeId no_node = 0xFFFFFFFFu;
 
 enum class PickleKind : std::uint8_t {
   none,

@@ -37,6 +37,10 @@ struct TorchObjectRecord {
   std::uint64_t nbytes = 0;
 };
 
+// The graph of the structure with row numbers as persistent ids, its root at `prefix`; a dict where there is no single
+// container.
+PickleGraph select_structure(const TensorTable& table, const std::string& prefix);
+
 struct TorchObject {
   PickleGraph graph{};                       // with torch's rebuild calls and storage references
   std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...
