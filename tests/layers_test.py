@@ -34,6 +34,7 @@ BEHIND_ONE_FILE = {
     "CLI/": "tools/command_line.cc",
     "nlohmann/": "tools/json.cc",
     "boost/": "mmap/mapping.cc",
+    "pybind11/": "python/binding.h",
 }
 
 
