@@ -95,9 +95,9 @@ class Policy:
             return True
         if any(kind is allowed for allowed in self._allowed.values()):
             return True
-        module = kind.__module__
-        if module.split(".")[0] == "numpy":
-            return kind.__name__ == "ndarray" or module == "numpy.dtypes" or kind.__name__ == "dtype"
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and (kind is numpy.ndarray or isinstance(target, numpy.dtype)):
+            return True
         torch = sys.modules.get("torch")
         return torch is not None and kind in (torch.Tensor, torch.nn.Parameter)
 
@@ -128,6 +128,9 @@ def _import(name: Name) -> Any:
     module, attribute = name
     if module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"):
         found = importlib.import_module(_numpy_core() + "." + module.rsplit(".", 1)[1])
+    elif name == ("torch._utils", "_rebuild_sparse_tensor"):
+        from ._torch import rebuild_sparse
+        return rebuild_sparse
     else:
         found = importlib.import_module(module)
     for part in attribute.split("."):

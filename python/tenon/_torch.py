@@ -32,7 +32,8 @@ def describe_storage(storage: Any):
         return storage, torch.UntypedStorage, 1
     untyped = getattr(storage, "_untyped_storage", None)
     untyped = storage._storage if untyped is None else untyped
-    return untyped, getattr(torch, storage._pickle_storage_type()), storage.element_size()
+    name = getattr(storage, "_pickle_storage_type", None) or storage.pickle_storage_type  # the latter in torch < 2.0
+    return untyped, getattr(torch, name()), storage.element_size()
 
 
 def make_parameter(tensor: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:
@@ -54,7 +55,19 @@ def rebuild_typed(tensor: torch.Tensor, kind: Any, state: Any) -> Any:
     """A subclass, or attributes."""
     if isinstance(tensor, torch.nn.Parameter) and kind is None:
         return torch._utils._set_obj_state(tensor, state)
+    if state is None:
+        return tensor.as_subclass(kind)
     return torch._tensor._rebuild_from_type_v2(lambda made: made, kind or torch.Tensor, (tensor,), state)
+
+
+def rebuild_sparse(layout: Any, data: tuple) -> torch.Tensor:
+    """torch < 2.0 has a function of its own for compressed rows."""
+    if layout is torch.sparse_csr and hasattr(torch._utils, "_rebuild_sparse_csr_tensor"):
+        return torch._utils._rebuild_sparse_csr_tensor(layout, data)
+    if layout is torch.sparse_coo and len(data) == 4 and not hasattr(torch.Tensor, "untyped_storage"):
+        indices, values, size, is_coalesced = data
+        return torch._utils._rebuild_sparse_tensor(layout, (indices, values, size))._coalesced_(is_coalesced)
+    return torch._utils._rebuild_sparse_tensor(layout, data)
 
 
 _QUANTIZER = re.compile(r"(?P<scheme>\w+)\((?P<arguments>.*)\)")

@@ -33,6 +33,10 @@ class Numbers(list):
 
 if torch:
 
+    def storage_of(tensor):
+        """The untyped storage, in every release of torch."""
+        return tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()._storage
+
     class Tied(torch.nn.Module):
         def __init__(self, width=8):
             super().__init__()

@@ -150,7 +150,7 @@ def test_the_ring_brings_all_bytes_both_ways():
 def test_a_device_reader_reads_ranges():
     from tenon._devices import DeviceReader
     tensor = torch.arange(100, dtype=torch.uint8)
-    reader = DeviceReader(tensor.untyped_storage())
+    reader = DeviceReader(classes.storage_of(tensor))
     out = bytearray(10)
     reader.read_into(20, memoryview(out))
     assert list(out) == list(range(20, 30)) and reader.location == "cpu"

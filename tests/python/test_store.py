@@ -12,7 +12,7 @@ import tenon
 
 
 def pointer(tensor):
-    return tensor.untyped_storage().data_ptr()
+    return classes.storage_of(tensor).data_ptr()
 
 
 # --- loading parts
