@@ -220,16 +220,9 @@ NodeId Importer::visit(NodeId node, const std::string& name) {
 // A storage, or a tensor by number.
 NodeId Importer::add_persistent(NodeId node, const std::string& name) {
   const NodeId id = graph_.items(node)[0];
-  if (!graph_.is(id, PickleKind::integer)) {
-    return add_row(node, make_storage_row(parse_torch_storage(graph_, node, pickle_), name), {.is_storage = true});
-  }
-  const TensorDraft* known = records_.tensor(graph_.integer(id));
-  if (known == nullptr) {
-    throw Error(ErrorKind::corrupt, {.what = "pickle refers to a tensor that is not there",
-                                     .file = pickle_,
-                                     .got = std::to_string(graph_.integer(id))});
-  }
-  return add_row(node, make_known_row(*known, name), {});
+  const TensorDraft* known = graph_.is(id, PickleKind::integer) ? records_.tensor(graph_.integer(id)) : nullptr;
+  if (known != nullptr) return add_row(node, make_known_row(*known, name), {});
+  return add_row(node, make_storage_row(parse_torch_storage(graph_, node, pickle_), name), {.is_storage = true});
 }
 
 NodeId Importer::add_tensor(NodeId node, const TorchTensor& tensor, const std::string& name) {

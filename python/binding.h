@@ -42,7 +42,7 @@ inline py::object integers(std::span<const std::int64_t> values) {
 // A module of Python's that is there already; null where the program has not imported it.
 inline py::object imported(const char* name) {
   PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), name);
-  return module == nullptr ? py::object() : py::reinterpret_borrow<py::object>(module);
+  return module == nullptr || module == Py_None ? py::object() : py::reinterpret_borrow<py::object>(module);
 }
 
 // Throws a Python exception of the class for `kind` from tenon.errors.

@@ -61,6 +61,22 @@ def rebuild_typed(tensor: torch.Tensor, kind: Any, state: Any) -> Any:
 
 
 def rebuild_sparse(layout: Any, data: tuple) -> torch.Tensor:
+    """A sparse tensor whose indices were checked, since what is read may be damaged or hostile."""
+    tensor = _make_sparse(layout, data)
+    if layout is torch.sparse_coo:
+        torch._validate_sparse_coo_tensor_args(tensor._indices(), tensor._values(), tensor.size())
+    elif layout in (torch.sparse_csr, getattr(torch, "sparse_bsr", None)):
+        _validate_compressed(tensor.crow_indices(), tensor.col_indices(), tensor)
+    else:
+        _validate_compressed(tensor.ccol_indices(), tensor.row_indices(), tensor)
+    return tensor
+
+
+def _validate_compressed(compressed: torch.Tensor, plain: torch.Tensor, tensor: torch.Tensor) -> None:
+    torch._validate_sparse_compressed_tensor_args(compressed, plain, tensor.values(), tensor.size(), tensor.layout)
+
+
+def _make_sparse(layout: Any, data: tuple) -> torch.Tensor:
     """torch < 2.0 has a function of its own for compressed rows."""
     if layout is torch.sparse_csr and hasattr(torch._utils, "_rebuild_sparse_csr_tensor"):
         return torch._utils._rebuild_sparse_csr_tensor(layout, data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.util
 import json
 import os
+import sys
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 from . import _core, _saving
@@ -310,9 +312,9 @@ class Store:
 
 
 def _has_torch() -> bool:
-    import importlib.util
-    import sys
-    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+    if "torch" in sys.modules:
+        return sys.modules["torch"] is not None
+    return importlib.util.find_spec("torch") is not None
 
 
 def open(path: PathLike, *, create: bool = False, durability: str = "full") -> Store:  # noqa: A001

@@ -80,3 +80,17 @@ def test_deep_nesting_ends_in_an_error(store):
             store.load()
     finally:
         sys.setrecursionlimit(1000)
+
+
+def test_sparse_indices_out_of_range_are_refused(store):
+    good = torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (3,))
+    indices = good._indices()
+    indices[0, 1] = 77  # what torch saves without looking, and would follow out of bounds
+    store.save(good)
+    with pytest.raises(RuntimeError, match="index|indices|size"):
+        store.load()
+    compressed = torch.eye(3).to_sparse_csr()
+    compressed.col_indices()[0] = 99
+    store.save(compressed)
+    with pytest.raises(RuntimeError):
+        store.load()
