@@ -61,29 +61,16 @@ def rebuild_typed(tensor: torch.Tensor, kind: Any, state: Any) -> Any:
 
 
 def rebuild_sparse(layout: Any, data: tuple) -> torch.Tensor:
-    """A sparse tensor whose indices were checked, since what is read may be damaged or hostile."""
-    tensor = _make_sparse(layout, data)
-    if layout is torch.sparse_coo:
-        torch._validate_sparse_coo_tensor_args(tensor._indices(), tensor._values(), tensor.size())
-    elif layout in (torch.sparse_csr, getattr(torch, "sparse_bsr", None)):
-        _validate_compressed(tensor.crow_indices(), tensor.col_indices(), tensor)
-    else:
-        _validate_compressed(tensor.ccol_indices(), tensor.row_indices(), tensor)
-    return tensor
-
-
-def _validate_compressed(compressed: torch.Tensor, plain: torch.Tensor, tensor: torch.Tensor) -> None:
-    torch._validate_sparse_compressed_tensor_args(compressed, plain, tensor.values(), tensor.size(), tensor.layout)
-
-
-def _make_sparse(layout: Any, data: tuple) -> torch.Tensor:
-    """torch < 2.0 has a function of its own for compressed rows."""
-    if layout is torch.sparse_csr and hasattr(torch._utils, "_rebuild_sparse_csr_tensor"):
-        return torch._utils._rebuild_sparse_csr_tensor(layout, data)
-    if layout is torch.sparse_coo and len(data) == 4 and not hasattr(torch.Tensor, "untyped_storage"):
-        indices, values, size, is_coalesced = data
-        return torch._utils._rebuild_sparse_tensor(layout, (indices, values, size))._coalesced_(is_coalesced)
-    return torch._utils._rebuild_sparse_tensor(layout, data)
+    """A sparse tensor, by constructors that check its indices, since what is read may be damaged or hostile. (torch's own
+    rebuild function leaves that to the end of torch.load.)"""
+    # torch < 2.0 always checks.
+    checks = {"check_invariants": True} if hasattr(torch.sparse, "check_sparse_tensor_invariants") else {}
+    if layout is not torch.sparse_coo:
+        compressed, plain, values, size = data
+        return torch.sparse_compressed_tensor(compressed, plain, values, size, layout=layout, **checks)
+    indices, values, size = data[:3]
+    tensor = torch.sparse_coo_tensor(indices, values, size, **checks)
+    return tensor._coalesced_(data[3]) if len(data) == 4 else tensor
 
 
 _QUANTIZER = re.compile(r"(?P<scheme>\w+)\((?P<arguments>.*)\)")
