@@ -55,16 +55,19 @@ ForeignView view_of(const Snapshot& snapshot, std::uint32_t index) {
   return {.owner = std::move(view), .data = data, .dtype = row.dtype, .shape = row.shape, .stride = row.stride};
 }
 
-Arrays::Arrays(const Snapshot& snapshot)
-    : snapshot_(snapshot), ndarray_(py::module_::import("numpy").attr("ndarray")), memories_(snapshot.slot_count()) {}
+Arrays::Arrays(const Snapshot& snapshot, const SlotMemory& memory)
+    : snapshot_(snapshot),
+      memory_(memory),
+      ndarray_(py::module_::import("numpy").attr("ndarray")),
+      memories_(snapshot.slot_count()) {}
 
 py::object Arrays::memory_of(std::uint32_t slot) {
   if (!memories_[slot]) {
-    const auto bytes = snapshot_.slot_bytes(slot);
-    memories_[slot] = py::cast(Memory{.owner = std::make_shared<const Snapshot>(snapshot_),
-                                      .data = const_cast<std::byte*>(bytes.data()),
+    const auto bytes = memory_.bytes(slot);
+    memories_[slot] = py::cast(Memory{.owner = memory_.owner(slot),
+                                      .data = bytes.data(),
                                       .nbytes = bytes.size(),
-                                      .is_read_only = snapshot_.mode() == Mode::shared});
+                                      .is_read_only = memory_.is_read_only()});
   }
   return memories_[slot];
 }

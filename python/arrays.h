@@ -8,6 +8,7 @@
 
 #include "python/binding.h"
 #include "python/dlpack.h"
+#include "python/slot_memory.h"
 #include "tenon/snapshot.h"
 
 namespace tenon::python {
@@ -27,10 +28,11 @@ DType dtype_of_format(const char* format, Py_ssize_t item_bytes) noexcept;
 // The tensor of `row` as DLPack and buffers want it. REQUIRES: it has a slot.
 ForeignView view_of(const Snapshot& snapshot, std::uint32_t row);
 
-// Arrays of one snapshot, read-only if its mode is shared. Views of one slot share one Memory.
+// Arrays of one snapshot, read-only if its memory is. Views of one slot share one Memory.
 class Arrays {
  public:
-  explicit Arrays(const Snapshot& snapshot);
+  // Both outlive this.
+  Arrays(const Snapshot& snapshot, const SlotMemory& memory);
   // Null where numpy has no such element type, or the row has no bytes.
   py::object array(std::uint32_t row);
 
@@ -38,6 +40,7 @@ class Arrays {
   py::object memory_of(std::uint32_t slot);
 
   const Snapshot& snapshot_;
+  const SlotMemory& memory_;
   py::object ndarray_;
   std::vector<py::object> memories_;  // by slot
 };

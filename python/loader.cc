@@ -21,17 +21,19 @@ class Loader {
         request_(request),
         structure_(Structure::of(snapshot, request.prefix)),
         objects_(structure_.size()),
-        globals_(structure_.size()) {
-    if (request.tensors == Tensors::torch) torch_.emplace(snapshot, request.placement);
-  }
+        globals_(structure_.size()) {}
 
   py::object run() {
-    find_globals();
+    resolve(look_ahead());
+    find_memory();
+    if (request_.tensors == Tensors::torch) torch_.emplace(snapshot_, *memory_, request_.placement);
     return make(structure_.root());
   }
 
  private:
-  void find_globals();
+  std::vector<NodeId> look_ahead();
+  void resolve(const std::vector<NodeId>& globals);
+  void find_memory();
   std::vector<NodeId> children_of(const StructureNode& node) const;
   py::object make(NodeId id);
   py::object make_new(NodeId id, const StructureNode& node);
@@ -48,6 +50,8 @@ class Loader {
   const Snapshot& snapshot_;
   const LoadRequest& request_;
   const Structure structure_;
+  std::vector<std::uint32_t> slots_;  // of all tensors below the root
+  std::optional<SlotMemory> memory_;
   std::optional<TorchTensors> torch_;
   std::optional<Arrays> arrays_;
   std::vector<py::object> objects_;  // of nodes that are made
@@ -65,31 +69,49 @@ std::vector<NodeId> Loader::children_of(const StructureNode& node) const {
   return out;
 }
 
-// All classes and functions below the root go to the policy at once, so that one error can name all it refuses.
-void Loader::find_globals() {
+// The slots and the classes and functions below the root.
+std::vector<NodeId> Loader::look_ahead() {
   std::vector<bool> is_seen(structure_.size());
   std::vector<NodeId> pending{structure_.root()};
-  std::vector<NodeId> found;
-  py::list names;
+  std::vector<NodeId> globals;
   while (!pending.empty()) {
     const NodeId id = pending.back();
     pending.pop_back();
     if (is_seen[id]) continue;
     is_seen[id] = true;
     const StructureNode node = structure_.node(id);
-    if (node.kind == NodeKind::global) {
-      found.push_back(id);
-      names.append(py::make_tuple(text(node.text), text(node.name)));
-    }
+    const bool is_row = node.kind == NodeKind::tensor || node.kind == NodeKind::storage;
+    if (node.kind == NodeKind::global) globals.push_back(id);
+    if (is_row && request_.copies_part && snapshot_.row(node.row).slot != no_slot)
+      slots_.push_back(snapshot_.row(node.row).slot);
     const bool is_leaf = node.items.empty() && node.pairs.empty() && node.kind != NodeKind::object &&
                          node.type == no_node && node.attributes == no_node && node.scales == no_node;
     if (is_leaf) continue;
     const auto children = children_of(node);
     pending.insert(pending.end(), children.rbegin(), children.rend());
   }
-  if (found.empty()) return;
+  return globals;
+}
+
+// All at once, so that one error can name everything that the policy refuses.
+void Loader::resolve(const std::vector<NodeId>& globals) {
+  if (globals.empty()) return;
+  py::list names;
+  for (const NodeId id : globals) {
+    const StructureNode node = structure_.node(id);
+    names.append(py::make_tuple(text(node.text), text(node.name)));
+  }
   const py::list resolved = request_.policy.attr("resolve")(names);
-  for (std::size_t i = 0; i < found.size(); ++i) globals_[found[i]] = resolved[i];
+  for (std::size_t i = 0; i < globals.size(); ++i) globals_[globals[i]] = resolved[i];
+}
+
+void Loader::find_memory() {
+  if (!request_.copies_part) {
+    memory_.emplace(snapshot_);
+    return;
+  }
+  const py::gil_scoped_release unlocked;
+  memory_.emplace(snapshot_, slots_);
 }
 
 py::object Loader::make(NodeId id) {
@@ -217,7 +239,7 @@ py::object Loader::make_tensor(const StructureNode& node) {
 }
 
 py::object Loader::make_array(std::uint32_t row) {
-  if (!arrays_) arrays_.emplace(snapshot_);
+  if (!arrays_) arrays_.emplace(snapshot_, *memory_);
   if (py::object array = arrays_->array(row)) return array;
   return request_.make_handle(row);
 }

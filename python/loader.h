@@ -16,6 +16,7 @@ enum class Tensors : std::uint8_t { torch, arrays };
 
 struct LoadRequest {
   std::string prefix{};
+  bool copies_part = false;  // plain memory for what is loaded, whatever the snapshot's mode
   Tensors tensors = Tensors::torch;
   Placement placement{};
   py::object policy{};

@@ -134,9 +134,10 @@ py::object verify(const std::string& path, bool read_data) {
                   py::arg("read_bytes") = report.read_bytes);
 }
 
-py::object load(const Snapshot& snapshot, const std::string& prefix, bool as_arrays, const py::object& place,
-                bool place_cpu, const py::object& policy, const py::object& make_handle) {
+py::object load(const Snapshot& snapshot, const std::string& prefix, bool copies_part, bool as_arrays,
+                const py::object& place, bool place_cpu, const py::object& policy, const py::object& make_handle) {
   return load_object(snapshot, {.prefix = prefix,
+                                .copies_part = copies_part,
                                 .tensors = as_arrays ? Tensors::arrays : Tensors::torch,
                                 .placement = {place, place_cpu},
                                 .policy = policy,
@@ -168,14 +169,15 @@ void bind_snapshot(py::module_& module) {
       .def("statistics", describe_statistics)
       .def("array",
            [](const Snapshot& s, std::uint32_t row) {
-             py::object array = Arrays(s).array(row);
+             py::object array = Arrays(s, SlotMemory(s)).array(row);
              return array ? array : py::none();
            })
-      .def("tensor", [](const Snapshot& s, std::uint32_t row) { return TorchTensors(s, {}).tensor(row); })
+      .def("tensor",
+           [](const Snapshot& s, std::uint32_t row) { return TorchTensors(s, SlotMemory(s), {}).tensor(row); })
       .def("capsule", capsule_of, py::arg("row"), py::arg("versioned"), py::arg("read_only"))
       .def("memory", memory_of)
-      .def("load", load, py::arg("prefix"), py::arg("as_arrays"), py::arg("place"), py::arg("place_cpu"),
-           py::arg("policy"), py::arg("make_handle"));
+      .def("load", load, py::arg("prefix"), py::arg("copies_part"), py::arg("as_arrays"), py::arg("place"),
+           py::arg("place_cpu"), py::arg("policy"), py::arg("make_handle"));
 }
 
 void bind_store(py::module_& module) {

@@ -28,10 +28,10 @@ std::uint64_t numel(const TensorRow& row) {
 
 }  // namespace
 
-TorchTensors::TorchTensors(const Snapshot& snapshot, Placement placement)
+TorchTensors::TorchTensors(const Snapshot& snapshot, const SlotMemory& memory, Placement placement)
     : snapshot_(snapshot),
+      memory_(memory),
       placement_(std::move(placement)),
-      owner_(std::make_shared<const Snapshot>(snapshot)),
       uses_(snapshot.slot_count()),
       tensors_(snapshot.size()),
       storages_(snapshot.slot_count()) {
@@ -60,11 +60,11 @@ py::object TorchTensors::quantized(std::uint32_t index, const py::object& scales
 
 py::object TorchTensors::storage(std::uint32_t index) {
   const TensorRow row = snapshot_.row(index);
-  const auto slot = snapshot_.slot_bytes(row.slot);
+  const auto slot = memory_.bytes(row.slot);
   const std::uint64_t nbytes = numel(row) * dtype_info(row.dtype).bits / 8;
   const bool is_whole = row.storage_offset_bytes == 0 && slot.size() - nbytes < item_bytes(row.dtype);
   const py::object untyped =
-      is_whole ? storage_of(row.slot) : storage_over(slot.subspan(row.storage_offset_bytes, nbytes));
+      is_whole ? storage_of(row.slot) : storage_over(row.slot, slot.subspan(row.storage_offset_bytes, nbytes));
   return torch_names().typed_storage(untyped, torch_names().dtype(row.dtype));
 }
 
@@ -75,7 +75,7 @@ bool TorchTensors::must_be_placed(std::uint32_t slot) const {
 bool TorchTensors::fills_slot_alone(const TensorRow& row) const {
   if (uses_[row.slot] != 1 || row.storage_offset_bytes != 0) return false;
   const std::uint64_t nbytes = numel(row) * item_bytes(row.dtype);
-  return nbytes != 0 && nbytes == snapshot_.slot_bytes(row.slot).size() && is_contiguous(row);
+  return nbytes != 0 && nbytes == memory_.bytes(row.slot).size() && is_contiguous(row);
 }
 
 py::object TorchTensors::make_plain(const TensorRow& row) {
@@ -94,7 +94,7 @@ py::object TorchTensors::make_plain(const TensorRow& row) {
 // Null, once and for all of that type, where this release of torch does not know the type in DLPack.
 py::object TorchTensors::direct(const TensorRow& row) {
   try {
-    return over_memory(snapshot_.slot_bytes(row.slot).data(), row);
+    return over_memory(row);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_RuntimeError) && !error.matches(PyExc_BufferError)) throw;
     torch_names().forbid(row.dtype);
@@ -102,9 +102,10 @@ py::object TorchTensors::direct(const TensorRow& row) {
   }
 }
 
-py::object TorchTensors::over_memory(const std::byte* data, const TensorRow& row) {
-  const py::object capsule =
-      make_capsule({.owner = owner_, .data = data, .dtype = row.dtype, .shape = row.shape, .stride = row.stride});
+py::object TorchTensors::over_memory(const TensorRow& row) {
+  const std::byte* data = memory_.bytes(row.slot).data() + row.storage_offset_bytes;
+  const py::object capsule = make_capsule(
+      {.owner = memory_.owner(row.slot), .data = data, .dtype = row.dtype, .shape = row.shape, .stride = row.stride});
   return own(PyObject_CallOneArg(torch_names().from_dlpack.ptr(), capsule.ptr()));
 }
 
@@ -114,7 +115,7 @@ py::object TorchTensors::in_storage(const TensorRow& row) {
   const std::uint64_t item = item_bytes(row.dtype);
   if (row.storage_offset_bytes % item != 0) {
     // No torch storage can express it: a storage of its own, over the same memory.
-    return over_memory(snapshot_.slot_bytes(row.slot).data() + row.storage_offset_bytes, row);
+    return over_memory(row);
   }
   const py::object storage = storage_of(row.slot);
   const py::object empty = must_be_placed(row.slot)
@@ -127,18 +128,18 @@ py::object TorchTensors::in_storage(const TensorRow& row) {
 py::object TorchTensors::storage_of(std::uint32_t slot) {
   py::object& known = storages_[slot];
   if (known) return known;
-  known = storage_over(snapshot_.slot_bytes(slot));
+  known = storage_over(slot, memory_.bytes(slot));
   if (must_be_placed(slot)) known = placement_.place(known, text(snapshot_.slot(slot).location));
   return known;
 }
 
-py::object TorchTensors::storage_over(std::span<const std::byte> bytes) {
+py::object TorchTensors::storage_over(std::uint32_t slot, std::span<const std::byte> bytes) {
   TorchNames& torch = torch_names();
   if (bytes.empty()) return torch.untyped_storage_class(0);
   const std::array shape{static_cast<std::int64_t>(bytes.size())};
   constexpr std::array<std::int64_t, 1> stride{1};
-  const py::object capsule =
-      make_capsule({.owner = owner_, .data = bytes.data(), .dtype = DType::uint8, .shape = shape, .stride = stride});
+  const py::object capsule = make_capsule(
+      {.owner = memory_.owner(slot), .data = bytes.data(), .dtype = DType::uint8, .shape = shape, .stride = stride});
   return torch.untyped_storage(torch.from_dlpack(capsule));
 }
 

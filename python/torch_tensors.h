@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "python/binding.h"
+#include "python/slot_memory.h"
 #include "tenon/snapshot.h"
 #include "tenon/structure.h"
 
@@ -22,8 +23,8 @@ struct Placement {
 
 class TorchTensors {
  public:
-  // REQUIRES: the mode of `snapshot` is not shared, since torch may write.
-  TorchTensors(const Snapshot& snapshot, Placement placement);
+  // REQUIRES: the memory is not read-only, since torch may write. Both outlive this.
+  TorchTensors(const Snapshot& snapshot, const SlotMemory& memory, Placement placement);
 
   // With kind, requires_grad, conj and neg as the row says. The same object for rows that are one object.
   py::object tensor(std::uint32_t row);
@@ -35,17 +36,17 @@ class TorchTensors {
  private:
   bool fills_slot_alone(const TensorRow& row) const;
   bool must_be_placed(std::uint32_t slot) const;
-  py::object over_memory(const std::byte* data, const TensorRow& row);
+  py::object over_memory(const TensorRow& row);
   py::object make_plain(const TensorRow& row);
   py::object direct(const TensorRow& row);
   py::object in_storage(const TensorRow& row);
   py::object storage_of(std::uint32_t slot);
-  py::object storage_over(std::span<const std::byte> bytes);
+  py::object storage_over(std::uint32_t slot, std::span<const std::byte> bytes);
   py::object finish(py::object tensor, const TensorRow& row);
 
   const Snapshot& snapshot_;
+  const SlotMemory& memory_;
   Placement placement_;
-  std::shared_ptr<const void> owner_;
   std::vector<std::uint32_t> uses_;   // of each slot, by different tensors
   std::vector<py::object> tensors_;   // by row
   std::vector<py::object> storages_;  // by slot

@@ -127,7 +127,7 @@ class Snapshot:
 
     def load(self, path: str = "", **options: Any) -> Any:
         """As Store.load, of this very snapshot."""
-        return self._store._load(self._store._core().snapshot(self.id, options.get("mode", "private")), path, **options)
+        return self._store._load(self.id, path, **options)
 
     def _core(self, mode: str) -> Any:
         """The C++ snapshot. Shared pages are mapped once; every other load has its own."""
@@ -211,13 +211,15 @@ class Store:
         if ``trusted``; else UntrustedError names them all.
         """
         rev, path = split_target(target)
+        return self._load(rev, path, mode=mode, map_location=map_location, device=device, trusted=trusted)
+
+    def _load(self, rev: str, path: str, *, mode: str = "private", map_location: Any = None, device: Any = None,
+              trusted: bool = False) -> Any:
         if mode not in _MODES:
             raise InvalidArgumentError(f"no mode {mode!r}: one of {', '.join(_MODES)}")
-        core = self._core().snapshot(rev, mode)
-        return self._load(core, path, mode=mode, map_location=map_location, device=device, trusted=trusted)
+        copies_part = mode == "copy" and path != ""  # the library's own copies are of all there is
+        core = self._core().snapshot(rev, "shared" if copies_part else mode)
 
-    def _load(self, core: Any, path: str, *, mode: str = "private", map_location: Any = None, device: Any = None,
-              trusted: bool = False) -> Any:
         def make_handle(row: int) -> Handle:
             return Handle(Snapshot(self, core if mode == "shared" else self._core().snapshot(core.info()["id"], "shared")),
                           row)
@@ -229,7 +231,7 @@ class Store:
             placement = Placement(map_location, device)
         elif map_location is not None or device is not None:
             raise InvalidArgumentError("map_location and device need torch and mode 'private' or 'copy'")
-        return core.load(prefix=path, as_arrays=as_arrays, place=placement,
+        return core.load(prefix=path, copies_part=copies_part, as_arrays=as_arrays, place=placement,
                          place_cpu=placement is not None and placement.also_from_cpu, policy=Policy(trusted),
                          make_handle=make_handle)
 

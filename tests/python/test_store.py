@@ -91,6 +91,30 @@ def test_private_tensors_are_mapped_and_copies_are_not(store):
         tensor.zero_()
 
 
+def test_a_part_is_copied_without_the_rest(store):
+    state = {"model": {"a": torch.rand(50_000), "tied": None, "n": np.arange(5)}, "optim": torch.rand(50_000)}
+    state["model"]["tied"] = state["model"]["a"][100:200]
+    store.save(state)
+    loaded = store.load("main:model", mode="copy")
+    assert torch.equal(loaded["a"], state["model"]["a"]) and loaded["n"].tolist() == [0, 1, 2, 3, 4]
+    loaded["tied"].zero_()
+    assert not loaded["a"][100:200].any() and store.load("main:model/a")[100:200].any()
+
+
+def test_a_copy_of_a_part_is_checked(store):
+    import pathlib
+    store.save({"a": torch.zeros(100_000), "b": torch.rand(10)})
+    segment, = pathlib.Path(store.path, "segments").glob("*.seg")
+    segment.chmod(0o644)
+    with segment.open("r+b") as file:
+        file.seek(200_000)
+        file.write(b"damage")
+    assert store.load("main:b", mode="copy").shape == (10,)
+    with pytest.raises(tenon.CorruptError) as caught:
+        store.load("main:a", mode="copy")
+    assert caught.value.file.endswith(".seg") and caught.value.offset is not None
+
+
 def test_shared_mode_gives_read_only_arrays(store):
     store.save({"w": torch.rand(4, 5), "h": torch.ones(3, dtype=torch.bfloat16)})
     loaded = store.load(mode="shared")
