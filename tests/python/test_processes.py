@@ -92,7 +92,8 @@ def pss_bytes():
 def load_and_wait(path, is_bare, arrived, leave, results):
     import tenon as module
     torch.set_num_threads(1)  # OpenMP's threads do not outlive a fork, and torch would wait for them
-    state = {} if is_bare else module.load(path)
+    # A bare process has done everything once, with a store of one small tensor.
+    state = module.load(path + ".small" if is_bare else path)
     total = sum(float(tensor.sum()) for tensor in state.values())
     arrived.wait()
     results.put((pss_bytes(), total))
@@ -121,9 +122,10 @@ def test_workers_share_one_copy(tmp_path, method):
     tenon.open(path, create=True, durability="relaxed").save(
         {f"layers.{i}.weight": torch.full((nbytes // tensors // 4,), float(i)) + torch.arange(nbytes // tensors // 4) % 7
          for i in range(tensors)})
+    tenon.save({"w": torch.ones(10)}, path + ".small")
     context = multiprocessing.get_context(method)
     bare = total_pss(context, path, True)
     with_weights = total_pss(context, path, False)
-    # One per cent of the bytes, and what differs between two starts of eight processes that have torch.
-    allowed = nbytes * 1.01 + WORKERS * (2 << 20)
+    # One per cent of the bytes; in small sizes that is less than what differs between two starts of eight processes.
+    allowed = nbytes + max(nbytes // 100, WORKERS << 20)
     assert nbytes * 0.9 < with_weights - bare <= allowed, f"{(with_weights - bare) / nbytes:.3f} copies"
