@@ -79,6 +79,7 @@ py::dict describe(const Snapshot& snapshot, std::uint32_t index) {
                   py::arg("shape") = integers(row.shape), py::arg("stride") = integers(row.stride),
                   py::arg("kind") = kind_name(row.kind), py::arg("requires_grad") = row.requires_grad,
                   py::arg("param") = text(row.param), py::arg("wrapper") = text(row.wrapper),
+                  py::arg("quantizer") = text(row.quantizer),
                   py::arg("slot") = row.slot == no_slot ? py::none() : py::object(py::int_(row.slot)),
                   py::arg("storage_offset_bytes") = row.storage_offset_bytes, py::arg("location") = text(location),
                   py::arg("item_bytes") = item_bytes(row.dtype));

@@ -6,7 +6,7 @@ import os
 import tempfile
 from typing import Any, Dict, Optional, Union
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, UnsupportedError
 from .store import PathLike, open
 
 
@@ -20,6 +20,8 @@ def save_file(tensors: Dict[str, Any], filename: PathLike, metadata: Optional[Di
         if not isinstance(name, str) or not hasattr(value, "shape"):
             raise InvalidArgumentError(f"save_file takes tensors by name, not {name!r}: {type(value).__name__}")
     target = os.path.abspath(os.fspath(filename))
+    if target.endswith(".safetensors"):
+        raise UnsupportedError("safetensors files are not written", hint="give the file another ending: a bundle")
     with tempfile.TemporaryDirectory(prefix=".tenon-", dir=os.path.dirname(target)) as folder:
         store = open(os.path.join(folder, "new"), create=True, durability="relaxed")
         store.save(dict(tensors), meta=metadata, compact=True)

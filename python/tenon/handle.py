@@ -102,6 +102,8 @@ class Handle:
     def torch(self) -> Any:
         """A torch tensor over private pages: no copy until it is written to. Each call is a load of its own: what is
         written to one tensor is seen by no other."""
+        if self._facts["quantizer"]:
+            return self._snapshot.load(self.name)
         return self._snapshot._core("private").tensor(self._row)
 
     def __getitem__(self, index: Any) -> Any:

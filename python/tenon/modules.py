@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+import collections.abc
 import inspect
 from typing import Any, Dict, List, Tuple
 
@@ -13,7 +13,7 @@ Place = Tuple[Any, str]  # a module, and the name of what it holds
 
 def tied_places(model: Any) -> List[List[Place]]:
     """Places that hold one and the same parameter or buffer, in groups of two and more."""
-    places: Dict[int, List[Place]] = collections.OrderedDict()
+    places: Dict[int, List[Place]] = {}
     seen = set()
     for module in model.modules():
         if id(module) in seen:

@@ -78,8 +78,8 @@ def _info(facts: Dict[str, Any]) -> SnapshotInfo:
 
 
 class Snapshot:
-    """One immutable checkpoint of a store, its tensors by name. It stays readable after its store was closed, and after it
-    was forgotten."""
+    """One immutable checkpoint of a store, its tensors by name. Names, statistics and ``numpy()`` of its handles stay
+    readable after its store was closed and after it was forgotten; every other load opens it again."""
 
     def __init__(self, store: "Store", core: Any):
         self._store = store

@@ -87,3 +87,9 @@ def test_a_snapshot_is_a_mapping_of_names(saved):
 def test_a_handle_can_be_saved_and_is_a_tensor_then(saved):
     saved.save({"w": saved["main:model/fc.weight"]}, ref="copy")
     assert torch.equal(saved.load("copy")["w"], torch.arange(12.0).view(3, 4))
+
+
+def test_a_handle_of_a_quantized_tensor_gives_one(store):
+    quantized = torch.quantize_per_tensor(torch.arange(4.0), 0.5, 1, torch.quint8)
+    store.save({"q": quantized})
+    assert torch.equal(store["main:q"].torch().int_repr(), quantized.int_repr())
