@@ -205,7 +205,7 @@ py::object Loader::make_object(NodeId id, const StructureNode& node) {
   const py::object callable = make(node.callable);
   const py::object args = make(node.args);
   if (objects_[id]) return objects_[id];
-  const py::object object = request_.policy.attr("make")(callable, args, node.is_newobj);
+  py::object object = request_.policy.attr("make")(callable, args, node.is_newobj);
   objects_[id] = object;
   fill(object, node);
   return object;

@@ -51,7 +51,7 @@ class Ring:
     def download(self, source: Any, target: Any) -> None:
         """Copies a flat byte tensor of a device into one of the CPU."""
         size = self._buffers[0].numel()
-        waiting = []
+        waiting: "list[Any]" = []
         for begin in range(0, source.numel(), size):
             piece = source[begin:begin + size]
             if len(waiting) == len(self._buffers):

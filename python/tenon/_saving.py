@@ -17,7 +17,7 @@ def gather(obj: Any, *, compact: bool = False, params: Optional[Dict[str, str]] 
     saver = _core.Saver()
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, protocol=_PROTOCOL)
-    pickler.persistent_id = saver.persistent_id_function()
+    pickler.persistent_id = saver.persistent_id_function()  # type: ignore[method-assign]
     pickler.dump(obj)
     saver.finish(buffer.getbuffer(), compact=compact, params=params or {})
     return saver
