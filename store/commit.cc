@@ -176,8 +176,10 @@ class Commit {
     CatalogWriter& catalog = mutation.catalog();
     catalog.put_segment(holder.sequence, {holder.uuid, holder.file_bytes});
     catalog.put_snapshot(id, encode_snapshot_row({holder, record, ingested.keys_section, ingested.binding_section}));
-    for (std::size_t i = 0; i < ingested.storages.size(); ++i)
-      catalog.add_hint(ingested.storages[i].sketch, {holder.sequence, i});
+    for (std::size_t i = 0; i < ingested.storages.size(); ++i) {
+      const std::uint64_t sketch = ingested.storages[i].sketch;
+      if (sketch != format::no_sketch) catalog.add_hint(sketch, {holder.sequence, i});
+    }
     mutation.count_snapshot();
     mutation.set_ref(options_.ref, id, false, holder);
   }
@@ -187,7 +189,7 @@ class Commit {
             .sequence = sequence,
             .written_bytes = ingested.written_bytes,
             .reused_bytes = ingested.reused_bytes,
-            .written_storages = static_cast<std::uint32_t>(ingested.storages.size()),
+            .written_storages = ingested.written_storages,
             .reused_storages = ingested.reused_storages};
   }
 

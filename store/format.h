@@ -119,6 +119,7 @@ struct StorageEntry {
   std::uint64_t first_leaf;  // index in the leaves section; 0 if the storage is one leaf
 };
 static_assert(sizeof(StorageEntry) == 48);
+inline constexpr std::uint64_t no_sketch = 0;  // of a piece of a stitched slot: nothing is found by it
 
 struct BindingHeader {
   std::uint32_t slot_count;
