@@ -155,6 +155,22 @@ std::optional<std::vector<StorageHint>> decode_hints(std::span<const std::byte> 
   return hints;
 }
 
+std::vector<std::byte> encode_forgotten(const ForgottenRow& row) {
+  ByteWriter writer;
+  writer.put(row.sequence);
+  writer.put(row.next);
+  return writer.take();
+}
+
+ForgottenRow decode_forgotten(std::span<const std::byte> value, const std::string& file) {
+  ByteReader reader(value, file, "a forgotten snapshot's row");
+  ForgottenRow row;
+  row.sequence = reader.get<std::uint64_t>();
+  row.next = reader.get<SnapshotId>();
+  reader.require_end();
+  return row;
+}
+
 [[noreturn]] void throw_corrupt(std::string what, std::string file, std::string got, std::string wanted) {
   throw Error(ErrorKind::corrupt, {.what = std::move(what),
                                    .file = std::move(file),

@@ -2,6 +2,7 @@
 
 #include "mmap/file.h"
 #include "store/commit.h"
+#include "store/history.h"
 #include "store/mutation.h"
 #include "store/repair.h"
 #include "store/store_state.h"
@@ -25,6 +26,7 @@ void write_new_file(const std::filesystem::path& path, std::span<const std::byte
 
 // The holder segment of a snapshot that is in the catalog; throws not_found.
 format::SegmentReference holder_of(Mutation& mutation, const SnapshotId& id, const StoreState& store) {
+  require_not_forgotten(mutation.catalog(), id, store.path().string());
   const auto row = mutation.catalog().snapshot(id);
   const SnapshotRow snapshot = row ? decode_snapshot_row(*row, store.catalog_name()) : SnapshotRow{};
   if (snapshot.record.empty())
@@ -146,23 +148,14 @@ void Store::delete_ref(const std::string& name) {
 
 std::vector<SnapshotInfo> Store::log(std::string_view rev, std::size_t limit) const {
   std::vector<SnapshotInfo> chain;
-  SnapshotId id = resolve(rev);
+  const SnapshotId id = resolve(rev);
   if (state_->is_bundle()) return limit == 0 ? chain : std::vector{snapshot(rev).info()};
+  if (limit == 0) return chain;
   const CatalogReader reader = state_->catalog().read();
-  while (chain.size() < limit) {
-    const auto bytes = reader.snapshot(id);
-    if (!bytes) {
-      throw Error(ErrorKind::corrupt, {.what = "a snapshot that is referred to is not in the catalog",
-                                       .file = state_->catalog_name(),
-                                       .got = to_hex(id),
-                                       .hint = "run `tenon repair`"});
-    }
-    const SnapshotRow row = decode_snapshot_row(*bytes, state_->catalog_name());
-    if (row.record.empty()) break;  // lost, and known to be
-    chain.push_back(decode_record(row.record, state_->catalog_name(), 0).info);
-    if (chain.back().parents.empty()) break;
-    id = chain.back().parents.front();
-  }
+  walk_history(reader, id, state_->catalog_name(), [&](const SnapshotRow&, const Record& record) {
+    chain.push_back(record.info);
+    return chain.size() < limit;
+  });
   return chain;
 }
 

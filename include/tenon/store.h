@@ -99,10 +99,13 @@ class TENON_API Store {
   const std::filesystem::path& path() const noexcept;
   bool is_bundle() const noexcept;
 
-  // A ref or tag by its exact name, an id prefix of 4 or more hex digits, each optionally followed by ~N (the
-  // N-th first parent). A ref or tag is opened from its head file, without the catalog.
+  // A rev is NAME[@VALUE][~N]. NAME: a ref or tag by its exact name, or an id prefix of 4 or more hex digits. @VALUE
+  // selects from its first-parent ancestry: a date, YYYY-MM-DD[THHMM[SS]] (the newest made before it was over, local
+  // time), step:N (the newest with that step), min:KEY or max:KEY (of a number in the metadata). ~N: the N-th first
+  // parent. A bare ref or tag is opened from its head file, without the catalog.
   Snapshot snapshot(std::string_view rev = "main", const OpenOptions& options = {}) const;
-  // Throws not_found (with close names), invalid_argument (ambiguous prefix).
+  // Throws not_found (with close names, also for a snapshot that was forgotten), invalid_argument (no rev, or an
+  // ambiguous prefix).
   SnapshotId resolve(std::string_view rev) const;
 
   CommitResult commit(const Draft& draft, const CommitOptions& options = {});
