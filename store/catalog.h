@@ -51,6 +51,7 @@ struct CatalogRoot {
 struct SegmentRow {
   Digest uuid;
   std::uint64_t file_bytes = 0;
+  bool is_sparse = false;  // gc has taken parts of it: see its live section
   friend bool operator==(const SegmentRow&, const SegmentRow&) = default;
 };
 

@@ -42,6 +42,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
 
   static Snapshot handle(std::shared_ptr<const SnapshotState> state) noexcept { return Snapshot(std::move(state)); }
 
+  static const SnapshotState& of(const Snapshot& snapshot) noexcept { return *snapshot.state_; }
+
   Mode mode() const noexcept { return mode_; }
   const SnapshotInfo& info() const noexcept { return record_.info; }
   const Record& record() const noexcept { return record_; }

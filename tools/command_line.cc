@@ -113,6 +113,14 @@ void add_history(CLI::App& app, CommandLine& line) {
     verb.add_option("REV", a.rev, "where to begin; main unless told")->type_name("");
     verb.add_option("-n,--limit", a.limit, "snapshots to list")->type_name("N");
   });
+  bind<DiffArguments>(add_verb(app, "diff", "History"), line, run_diff, [](CLI::App& verb, DiffArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.older, "the older snapshot")->required()->type_name("");
+    verb.add_option("NEWER", a.newer, "REV[:PREFIX] of the newer one; main unless told")->type_name("");
+    verb.add_flag("--stat", a.stat, "only how many tensors changed, and how");
+    verb.add_flag("--exit-code", a.exit_code, "exit with 1 if anything differs");
+    verb.add_option("--by", a.by, "match tensors by name or by param")->type_name("WHAT");
+    verb.add_flag("--all", a.all, "tensors that are the same, too");
+  });
   add_names_verb(app, line, "ref", false);
   bind<SetRefArguments>(add_verb(*app.get_subcommand("ref"), "ref set", ""), line, run_set_ref,
                         [](CLI::App& verb, SetRefArguments& a) {

@@ -99,6 +99,21 @@ Examples:
   tenon log
   tenon log run7 -n 20
   tenon log --json | jq -r '[.step, .meta.val_loss] | @tsv')"},
+    {"diff", "Show what differs between two snapshots",
+     R"(One row per tensor that is changed, added, removed, renamed (same type, shape and bytes under another name), retyped
+or reshaped. CHANGED is the share of elements whose bits differ; MAX ABS, L2 and REL are over newer - older: its
+largest magnitude, its 2-norm, and that over the older tensor's norm. With --stat only counts.
+
+--by param matches tensors by parameter: without the prefixes of wrappers, such as module. and _orig_mod.
+
+Examples:
+  tenon diff main~1
+  tenon diff main@step:1000:model main@step:2000:model
+  tenon diff main~1 main --stat --exit-code
+  tenon diff eager compiled --by param
+  tenon diff main~1 --json | jq -r 'select(.rel_change > 0.01) | .name'
+
+Exit codes: 0 shown, with --exit-code 1 if anything differs.)"},
     {"ref", "List, set and delete refs",
      R"(A ref is a mutable name for a snapshot; commits move it. Deleting one leaves its snapshots in place.
 
@@ -157,8 +172,10 @@ Exit codes: 0 all kept, 3 something was dropped.)"},
 const std::string_view general_help =
     R"(The store is --store, else TENON_STORE, else the nearest *.tenon or .tenon in this folder or above.
 
-A REV is a ref (main), a tag, or a snapshot id by 4 or more digits, ~N going back N commits: main~3.
-REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show` and `cat` also take a file's path.
+A REV is a ref (main), a tag, or a snapshot id by 4 or more digits. @ selects from its history: main@2026-11-20,
+main@2026-11-20T1530 (the newest made until then), main@step:1200, main@min:val_loss, main@max:accuracy. ~N goes back
+N commits: main~3, main@step:1200~1. REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show`
+and `cat` also take a file's path.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage, 3 done in
 part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted.

@@ -72,6 +72,16 @@ struct LogArguments {
 };
 int run_log(const Globals& globals, const LogArguments& arguments, Output& output);
 
+struct DiffArguments {
+  std::string older;
+  std::string newer = "main";
+  std::string by = "name";
+  bool stat = false;
+  bool exit_code = false;
+  bool all = false;
+};
+int run_diff(const Globals& globals, const DiffArguments& arguments, Output& output);
+
 // `ref` and `tag` share their listing.
 struct NamesArguments {
   bool tags = false;

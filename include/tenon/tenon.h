@@ -1,6 +1,7 @@
 // The public interface of Tenon, in one include.
 #pragma once
 
+#include "tenon/diff.h"
 #include "tenon/digest.h"
 #include "tenon/draft.h"
 #include "tenon/dtype.h"
