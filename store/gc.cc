@@ -10,6 +10,7 @@
 #include "store/failpoint.h"
 #include "store/history.h"
 #include "store/journal.h"
+#include "store/live_ranges.h"
 #include "store/marks.h"
 #include "store/mutation.h"
 #include "store/seeded_bug.h"
@@ -169,10 +170,11 @@ class Collector {
     }
     mark_newer(mutation);
     drop_plans_overtaken();
+    find_strays(mutation);
     const bool is_all = delete_rows(mutation, batch);
-    mutation.commit_index();
+    if (!forgotten_.empty() || !plans_.empty()) mutation.commit_index();
     failpoint("gc.before_unlink");
-    remove_files(mutation);
+    remove_files();
     if (batch_ != SIZE_MAX) batch_ *= 2;
     return is_all;
   }
@@ -259,12 +261,12 @@ class Collector {
     catalog.drop_hints([&](const StorageHint& hint) {
       const auto plan = plans.find(hint.segment_sequence);
       if (plan == plans.end()) return false;
-      return plan->second->kept.is_empty() || std::binary_search(plan->second->dead.begin(), plan->second->dead.end(),
-                                                                 hint.storage_index);
+      return plan->second->kept.is_empty() ||
+             std::binary_search(plan->second->dead.begin(), plan->second->dead.end(), hint.storage_index);
     });
   }
 
-  void remove_files(const Mutation& mutation) {
+  void remove_files() {
     const auto directory = store_.paths().segment_directory();
     for (Plan& plan : plans_) {
       if (plan.kept.is_empty()) {
@@ -276,34 +278,46 @@ class Collector {
       }
       report_.freed_bytes += plan.gain;
     }
-    remove_strays(mutation);
+    for (const auto& [path, size] : strays_) {
+      remove_file(path);
+      report_.freed_bytes += size;
+      ++report_.strays_removed;
+    }
     if (store_.is_durable()) sync_directory(store_.paths().segments());
     plans_.clear();
   }
 
   // Segments that the catalog does not know, and that are not a lost index's fault: gc took their rows, and was killed.
-  void remove_strays(const Mutation& mutation) {
-    std::set<std::uint64_t> known = known_segments_;
+  void find_strays(Mutation& mutation) {
+    strays_.clear();
+    std::set<std::uint64_t> known;
+    for (const auto& [sequence, row] : mutation.catalog().segments()) known.insert(sequence);
+    std::optional<std::set<SnapshotId>> forgotten;
     for (const std::string& name : list_directory(store_.paths().segments())) {
       const auto sequence = parse_segment_file_name(name);
       if (!sequence || *sequence >= mutation.sequence() || known.contains(*sequence)) continue;
+      if (!forgotten) forgotten = forgotten_in_journal(mutation.journal_bytes());
       const auto path = store_.paths().segments() / name;
-      const auto size = occupied_if_stray(path);
-      if (!size) continue;
-      remove_file(path);
-      report_.freed_bytes += *size;
-      ++report_.strays_removed;
+      if (const auto size = occupied_if_stray(path, *forgotten)) strays_.emplace_back(path, *size);
     }
   }
 
+  std::set<SnapshotId> forgotten_in_journal(std::uint64_t journal_bytes) const {
+    std::set<SnapshotId> forgotten;
+    const auto journal = read_journal(store_.paths().journal(), store_.store_id(), journal_bytes);
+    for (const auto& [id, row] : forgotten_snapshots(journal.records)) forgotten.insert(id);
+    return forgotten;
+  }
+
   // nullopt unless the truth says that its snapshot was forgotten.
-  std::optional<std::uint64_t> occupied_if_stray(const std::filesystem::path& path) const {
+  std::optional<std::uint64_t> occupied_if_stray(const std::filesystem::path& path,
+                                                 const std::set<SnapshotId>& forgotten) const {
     try {
       const auto segment = Segment::open(path);
       if (segment->footer().store_id != store_.store_id()) return std::nullopt;
       if (segment->has_section(format::SectionKind::record)) {
         const SnapshotId id = record_id(segment->section(format::SectionKind::record));
-        if (!journal_forgotten_.contains(id)) return std::nullopt;
+        if (!forgotten.contains(id)) return std::nullopt;
       } else if (!segment->has_section(format::SectionKind::live)) {
         return std::nullopt;
       }
@@ -328,8 +342,7 @@ class Collector {
   std::vector<Plan> plans_;
   std::size_t batch_ = SIZE_MAX;
   bool has_lacked_space_ = false;
-  std::set<std::uint64_t> known_segments_;
-  std::set<SnapshotId> journal_forgotten_;
+  std::vector<std::pair<std::filesystem::path, std::uint64_t>> strays_;
 };
 
 std::uint64_t blocks_of(const std::filesystem::path& path) {
@@ -346,5 +359,94 @@ std::uint64_t tree_bytes(const std::filesystem::path& root) {
   return bytes;
 }
 
+// What gc would give back of a segment whose own snapshot is forgotten.
+std::uint64_t gain_of(const Segment& segment, const KeptParts& kept) {
+  return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
+}
+
+class UsageMeter {
+ public:
+  explicit UsageMeter(const StoreState& store) : store_(store), marks_(store) {}
+
+  DiskUsage run() {
+    const auto remaining = remaining_snapshots(store_);
+    std::unordered_map<std::uint64_t, std::uint32_t> own;  // segment -> the remaining snapshot that it holds
+    visit_snapshots(store_, remaining, [&](const SnapshotRow& row, const Record& record) {
+      own[row.holder.sequence] = marks_.add(row, record);
+      usage_.snapshots.push_back({record.info, 0});
+    });
+    count_forgotten();
+    for (const std::string& name : list_directory(store_.paths().segments())) {
+      const auto sequence = parse_segment_file_name(name);
+      if (!sequence) continue;
+      const auto found = own.find(*sequence);
+      measure(*sequence, found == own.end() ? std::nullopt : std::optional(found->second));
+    }
+    usage_.total_bytes = tree_bytes(store_.path());
+    std::reverse(usage_.snapshots.begin(), usage_.snapshots.end());
+    return std::move(usage_);
+  }
+
+ private:
+  void count_forgotten() {
+    const CatalogReader reader = store_.catalog().read();
+    for (const auto& [id, row] : reader.forgotten()) usage_.forgotten += reader.snapshot(id) ? 1 : 0;
+  }
+
+  void measure(std::uint64_t sequence, std::optional<std::uint32_t> own) {
+    const auto path = store_.paths().segment_directory().file_of(sequence);
+    if (!file_exists(path)) return;  // gc was faster
+    const auto segment = Segment::open(path);
+    usage_.segment_bytes += occupied_bytes(*segment);
+    if (own) {
+      usage_.snapshots[*own].freed_bytes += gain_of(*segment, marks_.kept(sequence, *own));
+      return;
+    }
+    const std::uint64_t gain_now = gain_of(*segment, marks_.kept(sequence));
+    usage_.reclaimable_bytes += gain_now;
+    for (const std::uint32_t snapshot : sole_users(sequence)) {
+      usage_.snapshots[snapshot].freed_bytes += gain_of(*segment, marks_.kept(sequence, snapshot)) - gain_now;
+    }
+  }
+
+  std::set<std::uint32_t> sole_users(std::uint64_t sequence) const {
+    std::set<std::uint32_t> sole;
+    const auto found = marks_.segments().find(sequence);
+    if (found == marks_.segments().end()) return sole;
+    const auto note = [&](const Users& users) {
+      if (users.count == 1) sole.insert(users.sole);
+    };
+    note(found->second.layout);
+    note(found->second.structure);
+    for (const auto& [offset, parts] : found->second.extents) {
+      for (const SegmentUse::Part& part : parts) note(part.users);
+    }
+    return sole;
+  }
+
+  const StoreState& store_;
+  Marks marks_;
+  DiskUsage usage_;
+};
+
 }  // namespace
+
+GcReport collect_garbage(StoreState& store, const GcOptions& options) { return Collector(store, options).run(); }
+
+DiskUsage disk_usage(const StoreState& store) { return UsageMeter(store).run(); }
+
+void drop_ballast(const StorePaths& paths) { remove_file(ballast(paths)); }
+
+// For want of space there is none: no reason to fail.
+void make_ballast(const StorePaths& paths) {
+  if (file_exists(ballast(paths))) return;
+  try {
+    File file = File::create(ballast(paths));
+    file.write_at(0, std::vector<std::byte>(ballast_bytes));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::full && error.kind() != ErrorKind::conflict) throw;
+    if (error.kind() == ErrorKind::full) remove_file(ballast(paths));
+  }
+}
+
 }  // namespace tenon

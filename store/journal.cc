@@ -99,6 +99,20 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
 
 }  // namespace
 
+std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_snapshots(
+    const std::vector<JournalRecord>& records) {
+  std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten;
+  for (const JournalRecord& record : records) {
+    for (const ForgottenSnapshot& snapshot : record.snapshots) {
+      if (record.kind == JournalKind::forget)
+        forgotten[snapshot.id] = {record.sequence, snapshot.parent};
+      else
+        forgotten.erase(snapshot.id);
+    }
+  }
+  return forgotten;
+}
+
 std::vector<std::byte> encode_journal_header(const Digest& store_id) {
   format::JournalHeader header{};
   std::memcpy(header.magic, format::journal_magic, sizeof header.magic);

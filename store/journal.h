@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -50,6 +51,10 @@ struct JournalContents {
   std::uint64_t good_bytes = 0;             // the part that is whole, header included
   std::optional<std::uint64_t> damaged_at;  // first byte that is no whole record
 };
+
+// What is forgotten at the end of these records: id -> the sequence of its forgetting, and its first parent.
+std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_snapshots(
+    const std::vector<JournalRecord>& records);
 
 // An empty journal's bytes.
 std::vector<std::byte> encode_journal_header(const Digest& store_id);

@@ -32,8 +32,7 @@ LiveRanges::LiveRanges(const Segment& segment) : is_sparse_(segment.has_section(
 }
 
 std::vector<LiveRange> LiveRanges::merged(std::vector<LiveRange> ranges) {
-  std::sort(ranges.begin(), ranges.end(),
-            [](const LiveRange& a, const LiveRange& b) { return a.offset < b.offset; });
+  std::sort(ranges.begin(), ranges.end(), [](const LiveRange& a, const LiveRange& b) { return a.offset < b.offset; });
   std::vector<LiveRange> result;
   for (const LiveRange& range : ranges) {
     if (!result.empty() && range.offset <= result.back().offset + result.back().size) {

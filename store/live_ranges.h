@@ -1,8 +1,8 @@
 // Which bytes of a segment are there: all of its data, or, in a sparse copy, those that its live section lists.
 //
-// A sparse copy is a segment that gc has taken parts of: same uuid, size and offsets, the rest holes. Its storages table
-// has the entries it always had, so that their places in the table stay; those that are not there any more have a length
-// of 0.
+// A sparse copy is a segment that gc has taken parts of: same uuid, size and offsets, the rest holes. Its storages
+// table has the entries it always had, so that their places in the table stay; those that are not there any more have a
+// length of 0.
 #pragma once
 
 #include <cstdint>

@@ -37,7 +37,9 @@ std::uint32_t Marks::add(const SnapshotRow& row, const Record& record) {
   const RowBinding opened(row, store_.catalog_name());
   const Binding& binding = opened.binding;
   std::vector<SegmentUse*> uses;
-  const auto sequence_of = [&](std::uint32_t i) { return i == 0 ? row.holder.sequence : binding.segments()[i].sequence; };
+  const auto sequence_of = [&](std::uint32_t i) {
+    return i == 0 ? row.holder.sequence : binding.segments()[i].sequence;
+  };
   for (std::uint32_t i = 0; i < binding.segments().size(); ++i) {
     const bool is_wanted = !wanted_ || wanted_->contains(sequence_of(i));
     uses.push_back(is_wanted ? &segments_[sequence_of(i)] : nullptr);

@@ -74,6 +74,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void open_shared_sections(const SegmentDirectory& directory);
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
+  void check_thinned(std::uint32_t index) const;
+  void check_all_thinned() const;
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);

@@ -1,5 +1,5 @@
-// Giving back parts of a segment: a copy of it with the same uuid, size and offsets, in which what nobody needs any more
-// is a hole, takes its name. Who has the old inode open keeps it.
+// Giving back parts of a segment: a copy of it with the same uuid, size and offsets, in which what nobody needs any
+// more is a hole, takes its name. Who has the old inode open keeps it.
 #pragma once
 
 #include <cstdint>

@@ -2,9 +2,12 @@
 
 #include "mmap/file.h"
 #include "store/commit.h"
+#include "store/events.h"
+#include "store/gc.h"
 #include "store/history.h"
 #include "store/mutation.h"
 #include "store/repair.h"
+#include "store/retention.h"
 #include "store/store_state.h"
 #include "store/verify.h"
 
@@ -72,6 +75,7 @@ Store Store::init(const std::filesystem::path& path, const InitOptions& options)
     Catalog::create(paths.catalog(), id, durable, root);
     const format::Superblock superblock = make_superblock(id, options.durability);
     write_new_file(paths.root / superblock_name, std::as_bytes(std::span(&superblock, 1)), durable);
+    make_ballast(paths);
     if (durable) sync_directory(paths.root);
     rename_file(paths.root, final_path, true);
   } catch (...) {
@@ -120,7 +124,8 @@ void Store::set_ref(const std::string& name, const SnapshotId& target,
   if (expected_tip) mutation.require_tip(name, *expected_tip);
   if (const RefRow* ref = mutation.find_ref(name); ref != nullptr && ref->is_tag) throw_tag_exists(name, *state_);
   const auto holder = holder_of(mutation, target, *state_);
-  mutation.append_journal({JournalKind::set_ref, 0, name, target, 0});
+  mutation.append_journal(
+      {.kind = JournalKind::set_ref, .ref = name, .target = target, .previous = mutation.previous_of(name)});
   mutation.set_ref(name, target, false, holder);
   mutation.commit();
 }
@@ -141,7 +146,7 @@ void Store::delete_ref(const std::string& name) {
   Mutation mutation(*state_);
   if (mutation.find_ref(name) == nullptr)
     throw Error(ErrorKind::not_found, {.what = "no ref '" + name + "'", .file = path().string()});
-  mutation.append_journal({JournalKind::delete_ref, 0, name, {}, 0});
+  mutation.append_journal({.kind = JournalKind::delete_ref, .ref = name, .previous = mutation.previous_of(name)});
   mutation.delete_ref(name);
   mutation.commit();
 }
@@ -157,6 +162,28 @@ std::vector<SnapshotInfo> Store::log(std::string_view rev, std::size_t limit) co
     return chain.size() < limit;
   });
   return chain;
+}
+
+std::vector<ReflogEntry> Store::reflog(std::string_view ref, std::size_t limit) const {
+  require_directory("reflog");
+  return read_reflog(*state_, ref, limit);
+}
+
+ReflogEntry Store::undo(bool dry_run) { return undo_newest(*state_, dry_run); }
+
+ForgetReport Store::forget(const ForgetOptions& options) { return forget_by_rules(*state_, options); }
+
+GcReport Store::gc(const GcOptions& options) { return collect_garbage(*state_, options); }
+
+DiskUsage Store::du() const {
+  require_directory("usage by snapshot");
+  return disk_usage(*state_);
+}
+
+void Store::require_directory(const char* what) const {
+  state_->require_same_process();
+  if (!is_bundle()) return;
+  throw Error(ErrorKind::unsupported, {.what = std::string("a bundle has no ") + what, .file = path().string()});
 }
 
 void Store::bundle(std::string_view rev, const std::filesystem::path& out) const {

@@ -79,10 +79,10 @@ struct SnapshotUsage {
 };
 
 struct DiskUsage {
-  std::uint64_t total_bytes = 0;        // of the whole store, as the file system counts
-  std::uint64_t segment_bytes = 0;      // of segments, in blocks of 4 KiB
-  std::uint64_t reclaimable_bytes = 0;  // what gc would give back now
-  std::uint64_t forgotten = 0;          // snapshots that gc would take
+  std::uint64_t total_bytes = 0;         // of the whole store, as the file system counts
+  std::uint64_t segment_bytes = 0;       // of segments, in blocks of 4 KiB
+  std::uint64_t reclaimable_bytes = 0;   // what gc would give back now
+  std::uint64_t forgotten = 0;           // snapshots that gc would take
   std::vector<SnapshotUsage> snapshots;  // newest first
 };
 

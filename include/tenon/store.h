@@ -18,6 +18,7 @@
 #include "tenon/draft.h"
 #include "tenon/error.h"
 #include "tenon/export.h"
+#include "tenon/retention.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
@@ -55,6 +56,18 @@ struct RefInfo {
   SnapshotId id;
   bool is_tag = false;
   std::uint64_t sequence = 0;  // of the mutation that set it
+};
+
+// One mutation of the store.
+struct ReflogEntry {
+  std::uint64_t sequence = 0;
+  std::int64_t at_ns = 0;
+  std::string action;                     // "commit", "set ref", "create tag", "delete", "forget", "restore"
+  std::string ref{};                      // that was changed; empty for forget and restore
+  std::optional<SnapshotId> id{};         // where it leads since
+  std::optional<SnapshotId> previous{};   // where it led before
+  std::optional<std::uint64_t> undoes{};  // the mutation that this one takes back
+  std::vector<SnapshotId> snapshots{};    // that were forgotten or restored
 };
 
 struct OpenOptions {
@@ -121,6 +134,22 @@ class TENON_API Store {
   // First-parent chain from `rev`, newest first; at most `limit`.
   std::vector<SnapshotInfo> log(std::string_view rev = "main", std::size_t limit = SIZE_MAX) const;
 
+  // What happened to `ref` (to all of the store, if empty), newest first; at most `limit`. Commits whose segments gc
+  // has taken are left out.
+  std::vector<ReflogEntry> reflog(std::string_view ref = {}, std::size_t limit = SIZE_MAX) const;
+  // Takes back the newest mutation that neither was taken back nor takes another back, and says which: a ref moved by a
+  // commit or by hand goes back, a tag or ref made goes, one deleted comes back, and what was forgotten is there again.
+  // The snapshot of a commit that is undone stays in the store. Throws not_found if there is nothing to undo, or if gc
+  // has taken what would be needed.
+  ReflogEntry undo(bool dry_run = false);
+
+  // Forgets the snapshots that no rule keeps. Throws invalid_argument if nothing says what to keep or to forget.
+  ForgetReport forget(const ForgetOptions& options);
+  // Gives the disk space of forgotten snapshots back, beside readers and writers. On a full disk, too.
+  GcReport gc(const GcOptions& options = {});
+  // What each snapshot costs: freed_bytes of one is what gc would free after forgetting it alone.
+  DiskUsage du() const;
+
   // Writes a snapshot as a single-file read-only store, digests checked on the way. Replaces nothing: throws
   // conflict if `out` exists.
   void bundle(std::string_view rev, const std::filesystem::path& out) const;
@@ -131,6 +160,7 @@ class TENON_API Store {
   static RepairReport repair(const std::filesystem::path& path);
 
  private:
+  void require_directory(const char* what) const;
   explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<StoreState> state_;
 };

@@ -8,6 +8,7 @@
 #include "tenon/error.h"
 #include "tenon/formats.h"
 #include "tenon/name.h"
+#include "tenon/retention.h"
 #include "tenon/snapshot.h"
 #include "tenon/statistics.h"
 #include "tenon/store.h"
