@@ -131,6 +131,14 @@ std::uint64_t gain_of_copy(const Segment& segment, const KeptParts& kept) {
   return then < now && (now - then) >= now / worthwhile_share ? now - then : 0;
 }
 
+void copy_segment_bytes(const Segment& source, const File& from, File& to) {
+  to.truncate(source.file_bytes());
+  copy_range(from, to, 0, sizeof(format::SegmentHeader));
+  const LiveRanges live(source);
+  for (const LiveRange& range : live.ranges()) copy_range(from, to, range.offset, range.size);
+  copy_range(from, to, source.data_bytes(), source.file_bytes() - source.data_bytes());
+}
+
 SparseCopy::SparseCopy(const Segment& segment, KeptParts kept, bool durable)
     : target_(segment.path()), kept_(fitted(segment, std::move(kept))) {
   Digest random;

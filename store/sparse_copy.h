@@ -26,6 +26,9 @@ std::uint64_t occupied_bytes_of_copy(const Segment& segment, const KeptParts& ke
 // What a sparse copy gives back, 0 where that is too little to be worth it: less than 1/32 of what the segment takes.
 std::uint64_t gain_of_copy(const Segment& segment, const KeptParts& kept);
 
+// Copies a whole segment, holes left out, into an empty file. `from` is the file of `source`.
+void copy_segment_bytes(const Segment& source, const File& from, File& to);
+
 // A copy being made. Removes its temporary file unless it took the segment's place.
 class SparseCopy {
  public:

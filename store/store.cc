@@ -1,6 +1,7 @@
 #include "tenon/store.h"
 
 #include "mmap/file.h"
+#include "store/clone.h"
 #include "store/commit.h"
 #include "store/events.h"
 #include "store/gc.h"
@@ -194,9 +195,13 @@ void Store::bundle(std::string_view rev, const std::filesystem::path& out) const
   write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out);
 }
 
+CloneReport Store::clone(const std::filesystem::path& out) const { return clone_store(*state_, out); }
+
 VerifyReport Store::verify(const std::filesystem::path& path, const VerifyOptions& options) {
   return verify_store(path, options);
 }
-RepairReport Store::repair(const std::filesystem::path& path) { return repair_store(path); }
+RepairReport Store::repair(const std::filesystem::path& path, const RepairOptions& options) {
+  return repair_store(path, options);
+}
 
 }  // namespace tenon

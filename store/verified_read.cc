@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "store/snapshot_state.h"
+#include "store/storage_check.h"
 
 namespace tenon {
 
@@ -102,15 +103,6 @@ std::vector<Digest> digests_of_leaves(std::span<const std::byte> piece) {
   return leaves;
 }
 
-const StorageEntry* find_storage(std::span<const StorageEntry> storages, std::uint64_t offset, std::uint64_t nbytes) {
-  auto found = std::lower_bound(storages.begin(), storages.end(), offset,
-                                [](const StorageEntry& e, std::uint64_t at) { return e.offset < at; });
-  for (; found != storages.end() && found->offset == offset; ++found) {
-    if (found->nbytes == nbytes) return &*found;
-  }
-  return nullptr;
-}
-
 // What a slot's leaves must be, and its bytes compared with that as they are read.
 class VerifiedSlot {
  public:
@@ -150,7 +142,7 @@ class VerifiedSlot {
   std::vector<Digest> stored_leaves() const {
     if (placement_.size() != 1) return {};
     const Segment& segment = *state_->segments()[placement_[0].segment];
-    const StorageEntry* entry = find_storage(segment.storages(), placement_[0].offset, nbytes_);
+    const StorageEntry* entry = find_storage(segment, placement_[0].offset, nbytes_);
     if (entry == nullptr) return {};
     const auto stored = segment.leaves().subspan(entry->first_leaf, leaf_count(nbytes_));
     return {stored.begin(), stored.end()};

@@ -76,6 +76,10 @@ struct OpenOptions {
 
 struct VerifyOptions {
   bool read_data = false;  // hash every storage, too
+  // Only the `part`-th of `parts` shares of the data, chosen by the storages' digests: 1 to `parts`, over which all
+  // data is read once.
+  std::uint32_t part = 1;
+  std::uint32_t parts = 1;
   std::function<void(const Progress&)> progress{};
 };
 
@@ -94,9 +98,22 @@ struct VerifyReport {
   std::uint64_t read_bytes = 0;  // of storages, with read_data
 };
 
+struct CloneReport {
+  std::uint64_t snapshots = 0;
+  std::uint64_t segments = 0;      // that were copied
+  std::uint64_t copied_bytes = 0;  // of them
+};
+
+struct RepairOptions {
+  // Another store, or a bundle, from which damaged storages and segments are taken where it has them. All data is read.
+  std::optional<std::filesystem::path> from{};
+};
+
 struct RepairReport {
   std::uint64_t snapshots = 0;
   std::uint64_t refs = 0;
+  std::uint64_t forgotten = 0;       // snapshots that stay forgotten, and that gc has not taken
+  std::vector<std::string> mended;   // what was taken from the other store, one line each
   std::vector<std::string> dropped;  // what could not be kept, one line each
 };
 
@@ -154,10 +171,14 @@ class TENON_API Store {
   // conflict if `out` exists.
   void bundle(std::string_view rev, const std::filesystem::path& out) const;
 
+  // Makes a consistent copy of the store in the new directory `out`, beside readers and writers. Every byte of the copy
+  // is checked. Throws conflict if `out` exists, corrupt if the store is damaged, unsupported for a bundle.
+  CloneReport clone(const std::filesystem::path& out) const;
+
   // Looks at every checksum; damage is reported, not thrown. Works on stores whose catalog is damaged.
   static VerifyReport verify(const std::filesystem::path& path, const VerifyOptions& options = {});
   // Rebuilds catalog, refs, tags and heads from the segments and the journal.
-  static RepairReport repair(const std::filesystem::path& path);
+  static RepairReport repair(const std::filesystem::path& path, const RepairOptions& options = {});
 
  private:
   void require_directory(const char* what) const;
