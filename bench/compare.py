@@ -394,7 +394,7 @@ def measure_growth(bench):
     rounds = {count: [] for count in stores}
     for _ in range(sizes.rounds):
         for count, store in stores.items():
-            rounds[count] += bench.run("growth", "measure", store, count, tensors, changed, 5)[1:]
+            rounds[count] += bench.run("growth", "measure", store, tensors, changed, 5)[1:]
     few, many = sizes.growth_snapshots
     for what in ("attach", "lookup", "log", "commit"):
         bench.add_ratio("growth", f"{what}, {many:,} snapshots of {tensors:,} tensors: {few} snapshots", 1.25,

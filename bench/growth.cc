@@ -1,5 +1,4 @@
 // What attach, lookup, commit and log cost in a store of many snapshots.
-#include <algorithm>
 #include <cstring>
 
 #include "support.h"
@@ -49,18 +48,17 @@ double time_attach(const std::string& path) {
 }
 
 void measure(const std::vector<std::string>& arguments) {
-  const auto snapshots = std::stoull(arguments[1]);
-  const auto changed = static_cast<std::uint32_t>(std::stoul(arguments[3]));
-  Run run(arguments[0], static_cast<std::uint32_t>(std::stoul(arguments[2])), false);
-  const std::string prefix =
-      to_hex(run.store().resolve("main~" + std::to_string(std::min<std::uint64_t>(snapshots, 8) - 1)));
-  run.commit(changed, snapshots);  // opens what a trainer keeps open
-  for (std::uint64_t round = 1; round <= std::stoull(arguments[4]); ++round) {
+  const auto changed = static_cast<std::uint32_t>(std::stoul(arguments[2]));
+  Run run(arguments[0], static_cast<std::uint32_t>(std::stoul(arguments[1])), false);
+  auto number = static_cast<std::uint64_t>(run.store().log("main", 1)[0].step.value());
+  const std::string prefix = to_hex(run.store().resolve("main~5")).substr(0, 16);
+  run.commit(changed, ++number);  // opens what a trainer keeps open
+  for (auto left = std::stoull(arguments[3]); left > 0; --left) {
     CommitResult result;
     const double attach = time_attach(arguments[0]);
-    const double lookup = time_seconds([&] { run.store().resolve(prefix.substr(0, 16)); });
+    const double lookup = time_seconds([&] { run.store().resolve(prefix); });
     const double log = time_seconds([&] { run.store().log("main", 20); });
-    const double commit = time_seconds([&] { result = run.commit(changed, snapshots + round); });
+    const double commit = time_seconds([&] { result = run.commit(changed, ++number); });
     if (result.written_storages == 0) throw std::runtime_error("the commit wrote nothing");
     print_figures({{"attach", attach}, {"lookup", lookup}, {"log", log}, {"commit", commit}});
   }
@@ -80,11 +78,8 @@ void sweep(const std::vector<std::string>& arguments) {
 }  // namespace tenon::bench
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> parameters = {"STORE", "SNAPSHOTS", "TENSORS", "CHANGED"};
-  std::vector<std::string> with_rounds = parameters;
-  with_rounds.push_back("ROUNDS");
   return tenon::bench::run_command(argc, argv,
-                                   {{"make", parameters, tenon::bench::make},
-                                    {"measure", with_rounds, tenon::bench::measure},
+                                   {{"make", {"STORE", "SNAPSHOTS", "TENSORS", "CHANGED"}, tenon::bench::make},
+                                    {"measure", {"STORE", "TENSORS", "CHANGED", "ROUNDS"}, tenon::bench::measure},
                                     {"sweep", {"STORE"}, tenon::bench::sweep}});
 }
