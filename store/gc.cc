@@ -37,6 +37,7 @@ class Collector {
 
   GcReport run() {
     store_.require_writable();
+    if (!options_.dry_run) sweep_temporaries(store_.paths());
     const FileLock alone = FileLock::acquire(lock_path_, LockMode::exclusive, gc_lock_byte, gc_lock_timeout);
     for (bool goes_on = true; goes_on;) goes_on = round(alone);
     if (!options_.dry_run) make_ballast(store_.paths());
@@ -285,6 +286,14 @@ class Collector {
     }
     if (store_.is_durable()) sync_directory(store_.paths().segments());
     plans_.clear();
+    remove_unfinished_heads();
+  }
+
+  // Heads are written under the lock that we hold.
+  void remove_unfinished_heads() const {
+    for (const std::string& name : list_directory(store_.paths().heads())) {
+      if (name.ends_with(".tmp")) remove_file(store_.paths().heads() / name);
+    }
   }
 
   // Segments that the catalog does not know, and that are not a lost index's fault: gc took their rows, and was killed.

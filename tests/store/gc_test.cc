@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "child.h"
+#include "mmap/lock.h"
+#include "store/catalog.h"
 #include "store/live_ranges.h"
 #include "store_fixture.h"
 
@@ -321,6 +323,40 @@ TEST_F(GcTest, RowsAreDeletedInBatchesWhereTheDiskIsFull) {
   EXPECT_EQ(store.gc().snapshots, 39u);
   EXPECT_EQ(store.log().size(), 1u);
   EXPECT_TRUE(file_exists(path() / "ballast"));
+}
+
+TEST_F(GcTest, WhatKilledWritersLeftIsSweptWhenItIsOldAndNobodyHoldsIt) {
+  Store store = make();
+  commit(store, 1, 100);
+  const auto old = segments() / "0123.tmp", held = segments() / "4567.tmp", fresh = segments() / "89ab.tmp";
+  for (const auto& path : {old, held, fresh}) File::create(path);
+  const File holder = File::open(held, File::Access::read_write);
+  FileLock::hold(holder);
+  const auto long_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  std::filesystem::last_write_time(old, long_ago);
+  std::filesystem::last_write_time(held, long_ago);
+  File::create(heads() / "main.0123456789abcdef.tmp");
+  store.gc();
+  EXPECT_FALSE(file_exists(old));
+  EXPECT_TRUE(file_exists(held));
+  EXPECT_TRUE(file_exists(fresh));
+  EXPECT_FALSE(file_exists(heads() / "main.0123456789abcdef.tmp"));
+}
+
+TEST_F(GcTest, ASegmentThatTheCatalogDoesNotKnowIsNotTouchedUnlessItWasForgotten) {
+  Store store = make();
+  commit(store, 1, 100);
+  commit(store, 2, 100);
+  {
+    Catalog opened(catalog(), store_id(), false);
+    CatalogWriter writer = opened.write();
+    writer.delete_segment(1);
+    writer.commit(writer.root());
+  }
+  store.gc();
+  EXPECT_TRUE(file_exists(segment(1)));  // what lost a row is repair's to mend
+  EXPECT_THAT(Store::repair(path()).dropped, IsEmpty());
+  EXPECT_THAT(damage(), IsEmpty());
 }
 
 // --- what it costs
