@@ -27,6 +27,17 @@ constexpr std::size_t first_batch_on_full_disk = 8;  // snapshots: their rows ar
 
 std::filesystem::path ballast(const StorePaths& paths) { return paths.root / "ballast"; }
 
+std::uint64_t blocks_of(const std::filesystem::path& path) {
+  struct stat status {};
+  constexpr std::uint64_t stat_block = 512;
+  return ::lstat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * stat_block : 0;
+}
+
+// What gc would give back of a segment whose own snapshot is forgotten.
+std::uint64_t gain_of(const Segment& segment, const KeptParts& kept) {
+  return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
+}
+
 // Of the ids that the remaining snapshots name as parents: history leads over them even when they were forgotten.
 using Parents = std::set<SnapshotId>;
 
@@ -105,12 +116,17 @@ class Collector {
       if (sequence > marked_sequence_) continue;
       const auto path = store_.paths().segment_directory().file_of(sequence);
       if (!file_exists(path)) continue;  // its row goes when nobody needs it; else it is damage, and verify's
-      const auto segment = Segment::open(path);
-      Plan plan{.sequence = sequence, .reference = segment->reference(), .kept = marks_->kept(sequence)};
-      plan.gain = plan.kept.is_empty() ? occupied_bytes(*segment) : gain_of_copy(*segment, plan.kept);
-      if (plan.gain == 0) continue;
-      if (!plan.kept.is_empty()) plan.dead = dead_storages(*segment, plan.kept);
-      plans_.push_back(std::move(plan));
+      Plan plan{.sequence = sequence, .kept = marks_->kept(sequence)};
+      try {
+        const auto segment = Segment::open(path);
+        plan.reference = segment->reference();
+        plan.gain = gain_of(*segment, plan.kept);
+        if (!plan.kept.is_empty()) plan.dead = dead_storages(*segment, plan.kept);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::corrupt) throw;
+        plan.gain = plan.kept.is_empty() ? blocks_of(path) : 0;  // what nobody needs may go, damaged or not
+      }
+      if (plan.gain != 0) plans_.push_back(std::move(plan));
     }
   }
 
@@ -233,18 +249,28 @@ class Collector {
     return true;
   }
 
+  // What was forgotten a moment ago still has its row, and may come back: history must lead to it.
+  static SnapshotId next_with_row(const CatalogReader& catalog, SnapshotId id) {
+    while (id != SnapshotId{} && !catalog.snapshot(id)) {
+      const auto row = catalog.forgotten(id);
+      if (!row) break;  // lost: the walk will tell
+      id = row->next;
+    }
+    return id;
+  }
+
   // Rows of forgotten snapshots stay only where a remaining one leads to them, and lead to the next remaining one.
   void shorten_history(CatalogWriter& catalog) const {
-    std::map<SnapshotId, std::optional<SnapshotId>> next;
+    std::map<SnapshotId, SnapshotId> next;
     for (const auto& [id, row] : forgotten_) {
-      if (parents_.contains(id)) next[id] = remaining_from(catalog, id);
+      if (parents_.contains(id)) next[id] = next_with_row(catalog, id);
     }
     for (const auto& [id, row] : forgotten_) {
       const auto kept = next.find(id);
       if (kept == next.end()) {
         catalog.delete_forgotten(id);
-      } else if (const SnapshotId to = kept->second.value_or(SnapshotId{}); to != row.next) {
-        catalog.put_forgotten(id, {row.sequence, to});
+      } else if (kept->second != row.next) {
+        catalog.put_forgotten(id, {row.sequence, kept->second});
       }
     }
   }
@@ -354,23 +380,12 @@ class Collector {
   std::vector<std::pair<std::filesystem::path, std::uint64_t>> strays_;
 };
 
-std::uint64_t blocks_of(const std::filesystem::path& path) {
-  struct stat status {};
-  constexpr std::uint64_t stat_block = 512;
-  return ::lstat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * stat_block : 0;
-}
-
 std::uint64_t tree_bytes(const std::filesystem::path& root) {
   std::uint64_t bytes = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
     if (entry.is_regular_file()) bytes += blocks_of(entry.path());
   }
   return bytes;
-}
-
-// What gc would give back of a segment whose own snapshot is forgotten.
-std::uint64_t gain_of(const Segment& segment, const KeptParts& kept) {
-  return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
 }
 
 class UsageMeter {

@@ -136,14 +136,14 @@ class Verifier {
     holds(path, [&] { verify_snapshot(path, sequence); });
   }
 
-  // The snapshot was forgotten, and gc, which was interrupted, has begun to take it.
+  // The snapshot was forgotten, and gc has taken parts of it elsewhere.
   bool is_taken(const Segment& segment) const {
     try {
       if (!forgotten_.contains(record_id(segment.section(SectionKind::record)))) return false;
       SnapshotState::open(paths_.segment_directory(), File::open(segment.path()), nullptr, nullptr, Mode::shared);
       return false;
     } catch (const Error& error) {
-      return error.kind() == ErrorKind::not_found;
+      return error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::corrupt;
     }
   }
 

@@ -273,6 +273,56 @@ TEST_F(GcTest, WhatIsForgottenWhileGcMarkedWaitsForTheNext) {
   EXPECT_EQ(open().log().size(), 2u);
 }
 
+TEST_F(GcTest, HistoryLeadsToWhatIsForgottenInTheGapAndComesBack) {
+  Store store = make();
+  const auto a = commit(store, 1, 100), b = commit(store, 2, 100);
+  commit(store, 3, 300);
+  forget(store, b);
+  Child gc = gc_until("gc.after_mark");
+  wait_for("gc.after_mark");
+  forget(store, a);
+  let_go("gc.after_mark");
+  EXPECT_EQ(gc.wait(), succeeded);
+  Store again = open();
+  EXPECT_EQ(again.log().size(), 1u);
+  again.undo();
+  EXPECT_EQ(again.resolve("main~1"), a);
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(GcTest, ADamagedSegmentThatNobodyNeedsGoes) {
+  Store store = make();
+  commit(store, 1, 100);
+  const auto b = commit(store, 2, 100), c = commit(store, 3, 100);
+  commit(store, 4, 100);
+  forget(store, b);
+  flip_byte(segment(2), 0);
+  EXPECT_EQ(store.gc().segments_removed, 1u);
+  EXPECT_FALSE(file_exists(segment(2)));
+  forget(store, c);
+  flip_byte(segment(1), 0);  // what remains needs it: nothing is taken from a store that is not whole
+  EXPECT_THAT(error_of([&] { store.gc(); }), IsError(ErrorKind::corrupt, "not a segment"));
+  EXPECT_TRUE(file_exists(segment(3)));
+}
+
+TEST_F(GcTest, WhatIsLeftOfATakenSnapshotIsNoDamageThoughItsLayoutIsGone) {
+  Store store = make();
+  const auto a = commit(store, 1, 100);  // has the layout
+  const auto b = commit(store, 2, 100);  // its segment: own 2
+  DraftBuilder other;                    // needs own 2 alone, nothing of the layout
+  other.slot(pattern(big, 2)).tensor("mine").draft().structure = pattern(10);
+  store.commit(other);
+  forget(store, a);
+  forget(store, b);
+  store.gc();
+  EXPECT_FALSE(file_exists(segment(1)));
+  EXPECT_TRUE(file_exists(segment(2)));
+  EXPECT_THAT(damage(), IsEmpty());
+  EXPECT_THAT(Store::repair(path()).dropped, IsEmpty());
+  EXPECT_THAT(damage(), IsEmpty());
+  EXPECT_EQ(copy_of(open().snapshot("main")["mine"].bytes()), pattern(big, 2));
+}
+
 TEST_F(GcTest, AReaderThatCameWhileFilesGoSeesAllOrNothing) {
   Store store = make();
   const auto a = commit(store, 1, 100);
