@@ -26,7 +26,7 @@ WORKERS = 8
 STOPPED_S_MAX = 1.5
 SECONDS_FULL = 600
 SECONDS_SMOKE = 25
-KILLS_PER_SECOND = 6  # of all workers together
+KILLS_PER_SECOND = 9  # of all workers together
 KILLS_SMOKE_MIN = 30
 
 
