@@ -1,12 +1,11 @@
 #include "store/gc.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "mmap/lock.h"
+#include "store/du.h"
 #include "store/failpoint.h"
 #include "store/history.h"
 #include "store/journal.h"
@@ -26,17 +25,6 @@ constexpr std::uint64_t ballast_bytes = 256 * 1024;
 constexpr std::size_t first_batch_on_full_disk = 8;  // snapshots: their rows are few pages
 
 std::filesystem::path ballast(const StorePaths& paths) { return paths.root / "ballast"; }
-
-std::uint64_t blocks_of(const std::filesystem::path& path) {
-  struct stat status {};
-  constexpr std::uint64_t stat_block = 512;
-  return ::lstat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * stat_block : 0;
-}
-
-// What gc would give back of a segment whose own snapshot is forgotten.
-std::uint64_t gain_of(const Segment& segment, const KeptParts& kept) {
-  return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
-}
 
 // Of the ids that the remaining snapshots name as parents: history leads over them even when they were forgotten.
 using Parents = std::set<SnapshotId>;
@@ -120,7 +108,7 @@ class Collector {
       try {
         const auto segment = Segment::open(path);
         plan.reference = segment->reference();
-        plan.gain = gain_of(*segment, plan.kept);
+        plan.gain = gain_of_taking(*segment, plan.kept);
         if (!plan.kept.is_empty()) plan.dead = dead_storages(*segment, plan.kept);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt) throw;
@@ -380,84 +368,9 @@ class Collector {
   std::vector<std::pair<std::filesystem::path, std::uint64_t>> strays_;
 };
 
-std::uint64_t tree_bytes(const std::filesystem::path& root) {
-  std::uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-    if (entry.is_regular_file()) bytes += blocks_of(entry.path());
-  }
-  return bytes;
-}
-
-class UsageMeter {
- public:
-  explicit UsageMeter(const StoreState& store) : store_(store), marks_(store) {}
-
-  DiskUsage run() {
-    const auto remaining = remaining_snapshots(store_);
-    std::unordered_map<std::uint64_t, std::uint32_t> own;  // segment -> the remaining snapshot that it holds
-    visit_snapshots(store_, remaining, [&](const SnapshotRow& row, const Record& record) {
-      own[row.holder.sequence] = marks_.add(row, record);
-      usage_.snapshots.push_back({record.info, 0});
-    });
-    count_forgotten();
-    for (const std::string& name : list_directory(store_.paths().segments())) {
-      const auto sequence = parse_segment_file_name(name);
-      if (!sequence) continue;
-      const auto found = own.find(*sequence);
-      measure(*sequence, found == own.end() ? std::nullopt : std::optional(found->second));
-    }
-    usage_.total_bytes = tree_bytes(store_.path());
-    std::reverse(usage_.snapshots.begin(), usage_.snapshots.end());
-    return std::move(usage_);
-  }
-
- private:
-  void count_forgotten() {
-    const CatalogReader reader = store_.catalog().read();
-    for (const auto& [id, row] : reader.forgotten()) usage_.forgotten += reader.snapshot(id) ? 1 : 0;
-  }
-
-  void measure(std::uint64_t sequence, std::optional<std::uint32_t> own) {
-    const auto path = store_.paths().segment_directory().file_of(sequence);
-    if (!file_exists(path)) return;  // gc was faster
-    const auto segment = Segment::open(path);
-    usage_.segment_bytes += occupied_bytes(*segment);
-    if (own) {
-      usage_.snapshots[*own].freed_bytes += gain_of(*segment, marks_.kept(sequence, *own));
-      return;
-    }
-    const std::uint64_t gain_now = gain_of(*segment, marks_.kept(sequence));
-    usage_.reclaimable_bytes += gain_now;
-    for (const std::uint32_t snapshot : sole_users(sequence)) {
-      usage_.snapshots[snapshot].freed_bytes += gain_of(*segment, marks_.kept(sequence, snapshot)) - gain_now;
-    }
-  }
-
-  std::set<std::uint32_t> sole_users(std::uint64_t sequence) const {
-    std::set<std::uint32_t> sole;
-    const auto found = marks_.segments().find(sequence);
-    if (found == marks_.segments().end()) return sole;
-    const auto note = [&](const Users& users) {
-      if (users.count == 1) sole.insert(users.sole);
-    };
-    note(found->second.layout);
-    note(found->second.structure);
-    for (const auto& [offset, parts] : found->second.extents) {
-      for (const SegmentUse::Part& part : parts) note(part.users);
-    }
-    return sole;
-  }
-
-  const StoreState& store_;
-  Marks marks_;
-  DiskUsage usage_;
-};
-
 }  // namespace
 
 GcReport collect_garbage(StoreState& store, const GcOptions& options) { return Collector(store, options).run(); }
-
-DiskUsage disk_usage(const StoreState& store) { return UsageMeter(store).run(); }
 
 void drop_ballast(const StorePaths& paths) { remove_file(ballast(paths)); }
 

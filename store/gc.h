@@ -19,7 +19,6 @@
 namespace tenon {
 
 GcReport collect_garbage(StoreState& store, const GcOptions& options);
-DiskUsage disk_usage(const StoreState& store);
 
 // A file whose blocks a change on a full disk may use: removed first, made again when there is room.
 void drop_ballast(const StorePaths& paths);

@@ -131,6 +131,10 @@ std::uint64_t gain_of_copy(const Segment& segment, const KeptParts& kept) {
   return then < now && (now - then) >= now / worthwhile_share ? now - then : 0;
 }
 
+std::uint64_t gain_of_taking(const Segment& segment, const KeptParts& kept) {
+  return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
+}
+
 void copy_segment_bytes(const Segment& source, const File& from, File& to) {
   to.truncate(source.file_bytes());
   copy_range(from, to, 0, sizeof(format::SegmentHeader));

@@ -26,6 +26,9 @@ std::uint64_t occupied_bytes_of_copy(const Segment& segment, const KeptParts& ke
 // What a sparse copy gives back, 0 where that is too little to be worth it: less than 1/32 of what the segment takes.
 std::uint64_t gain_of_copy(const Segment& segment, const KeptParts& kept);
 
+// What gc gives back of a segment whose own snapshot is forgotten: all of it where nothing is kept.
+std::uint64_t gain_of_taking(const Segment& segment, const KeptParts& kept);
+
 // Copies a whole segment, holes left out, into an empty file. `from` is the file of `source`.
 void copy_segment_bytes(const Segment& source, const File& from, File& to);
 

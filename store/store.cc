@@ -3,6 +3,7 @@
 #include "mmap/file.h"
 #include "store/clone.h"
 #include "store/commit.h"
+#include "store/du.h"
 #include "store/events.h"
 #include "store/gc.h"
 #include "store/history.h"
