@@ -81,6 +81,7 @@ enum class SectionKind : std::uint32_t {
   attachments,
   record,
   commit,
+  live = 15,  // LiveRange[]: of a sparse copy, what is not a hole
 };
 inline constexpr std::size_t section_kinds = 10;
 
@@ -120,6 +121,13 @@ struct StorageEntry {
 };
 static_assert(sizeof(StorageEntry) == 48);
 inline constexpr std::uint64_t no_sketch = 0;  // of a piece of a stitched slot: nothing is found by it
+
+struct LiveRange {
+  std::uint64_t offset;
+  std::uint64_t size;
+  friend bool operator==(const LiveRange&, const LiveRange&) = default;
+};
+static_assert(sizeof(LiveRange) == 16);
 
 struct BindingHeader {
   std::uint32_t slot_count;

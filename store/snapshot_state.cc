@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "store/codec.h"
+#include "store/live_ranges.h"
 #include "store/parallel.h"
 
 namespace tenon {
@@ -68,6 +69,7 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   state->open_holder(directory, std::move(file), wanted_segment, wanted_id);
   state->open_shared_sections(directory);
   state->check_placements(directory);
+  state->check_all_thinned();
   switch (mode) {
     case Mode::shared:
       state->map_shared(directory);
@@ -150,6 +152,20 @@ void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
   structure_bytes_ = checked_section(with_structure, SectionKind::structure, record_.structure);
 }
 
+// Every extent in a segment that gc has thinned is still there: what it gave back reads as zeros.
+void SnapshotState::check_thinned(std::uint32_t index) const {
+  if (!segments_[index]->has_section(SectionKind::live)) return;
+  const LiveRanges live(*segments_[index]);
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    for (const Extent& extent : placement(slot)) {
+      if (extent.segment != index || live.contains(extent.offset, extent.size)) continue;
+      throw Error(ErrorKind::not_found, {.what = "gc has taken bytes of slot " + std::to_string(slot),
+                                         .file = segments_[index]->path().string(),
+                                         .offset = extent.offset});
+    }
+  }
+}
+
 void SnapshotState::check_extent(std::uint32_t slot, const Extent& extent, std::uint64_t left) const {
   const Segment& segment = *segments_[extent.segment];
   const bool is_good = extent.size != 0 && extent.size <= left && extent.offset <= segment.data_bytes() &&
@@ -184,6 +200,12 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
     if (left != 0)
       throw Error(ErrorKind::corrupt, {.what = "pieces of slot " + std::to_string(slot) + " do not add up",
                                        .file = holder().path().string()});
+  }
+}
+
+void SnapshotState::check_all_thinned() const {
+  for (std::uint32_t index = 0; index < segments_.size(); ++index) {
+    if (segments_[index]) check_thinned(index);
   }
 }
 

@@ -43,6 +43,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
 
   static Snapshot handle(std::shared_ptr<const SnapshotState> state) noexcept { return Snapshot(std::move(state)); }
 
+  static const SnapshotState& of(const Snapshot& snapshot) noexcept { return *snapshot.state_; }
+
   Mode mode() const noexcept { return mode_; }
   const SnapshotInfo& info() const noexcept { return record_.info; }
   const Record& record() const noexcept { return record_; }
@@ -75,6 +77,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void open_shared_sections(const SegmentDirectory& directory);
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
+  void check_thinned(std::uint32_t index) const;
+  void check_all_thinned() const;
   using OpenFiles = std::map<std::uint32_t, File>;  // by index in the segment table
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);

@@ -38,7 +38,32 @@ void add_one_by_one(const std::uint8_t* bytes, std::size_t count, Statistics& to
   }
 }
 
+void add_pair(double older, double newer, DenseDifference& totals) {
+  const double change = older == newer ? 0 : newer - older;  // infinities that are equal differ by nothing
+  if (!std::isnan(older)) totals.older_sum_squares += older * older;
+  if (std::isnan(change)) return;
+  totals.max_abs = std::max(totals.max_abs, std::abs(change));
+  totals.sum_squares += change * change;
+}
+
+template <typename Source>
+void compare_one_by_one(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                        DenseDifference& totals) {
+  for (std::size_t i = 0; i < count; ++i) {
+    typename Source::Stored a, b;
+    std::memcpy(&a, older + i * sizeof a, sizeof a);
+    std::memcpy(&b, newer + i * sizeof b, sizeof b);
+    add_pair(Source::value(a), Source::value(b), totals);
+  }
+}
+
 #if HWY_TARGET == HWY_SCALAR  // a processor without vectors
+
+template <typename Source>
+void compare_elements(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                      DenseDifference& totals) {
+  compare_one_by_one<Source>(older, newer, count, totals);
+}
 
 using Float64Source = PlainElement<double>;
 using Float32Source = PlainElement<float>;
@@ -408,6 +433,56 @@ void add_elements(const std::uint8_t* bytes, std::size_t count, Statistics& tota
   add_one_by_one<Source>(bytes + whole_bytes, count - whole_bytes / sizeof(typename Source::Stored), totals);
 }
 
+// What pairs of values differ by, in double.
+struct DifferenceTotals {
+  Double max_abs = hn::Zero(d64);
+  Double sum_squares = hn::Zero(d64);
+  Double older_sum_squares = hn::Zero(d64);
+
+  DifferenceTotals() {}
+  HWY_INLINE void add(Double older, Double newer) {
+    const Double change = hn::Sub(newer, older);
+    max_abs = hn::Max(max_abs, hn::Abs(change));
+    sum_squares = hn::MulAdd(change, change, sum_squares);
+    older_sum_squares = hn::MulAdd(older, older, older_sum_squares);
+  }
+  HWY_INLINE void add(Single older, Single newer) {
+    add(lower_doubles(older), lower_doubles(newer));
+    add(upper_doubles(older), upper_doubles(newer));
+  }
+  HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(hn::Add(sum_squares, older_sum_squares))); }
+  void fold_into(DenseDifference& totals) const {
+    totals.max_abs = std::max(totals.max_abs, hn::GetLane(hn::MaxOfLanes(d64, max_abs)));
+    totals.sum_squares += lane_sum(sum_squares);
+    totals.older_sum_squares += lane_sum(older_sum_squares);
+  }
+};
+
+template <typename Source>
+void compare_elements(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                      DenseDifference& totals) {
+  constexpr std::size_t item = sizeof(typename Source::Stored);
+  const std::size_t step = 2 * Source::Totals::lanes();
+  const std::size_t whole = count / step * step;
+  for (std::size_t begin = 0; begin < whole;) {
+    const std::size_t end = std::min(whole, begin + block_bytes / item);
+    DifferenceTotals block;
+    for (std::size_t i = begin; i < end; i += step) {
+      typename Source::Totals::Vector older_a, older_b, newer_a, newer_b;
+      Source::load(older + i * item, older_a, older_b);
+      Source::load(newer + i * item, newer_a, newer_b);
+      block.add(older_a, newer_a);
+      block.add(older_b, newer_b);
+    }
+    if (block.is_finite())
+      block.fold_into(totals);
+    else
+      compare_one_by_one<Source>(older + begin * item, newer + begin * item, end - begin, totals);
+    begin = end;
+  }
+  compare_one_by_one<Source>(older + whole * item, newer + whole * item, count - whole, totals);
+}
+
 // Small integers: one vector of 16-bit lanes out of bytes, less a bias.
 
 struct Int16Source : PlainElement<std::int16_t> {
@@ -540,6 +615,30 @@ void add_dense_elements(DType dtype, const std::uint8_t* bytes, std::size_t coun
   }
 }
 
+void compare_dense_elements(DType dtype, const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                            DenseDifference& totals) {
+  switch (dtype) {
+    case DType::float64:
+      return compare_elements<Float64Source>(older, newer, count, totals);
+    case DType::float32:
+      return compare_elements<Float32Source>(older, newer, count, totals);
+    case DType::float16:
+      return compare_elements<Float16Source>(older, newer, count, totals);
+    case DType::bfloat16:
+      return compare_elements<BFloat16Source>(older, newer, count, totals);
+    case DType::int64:
+      return compare_elements<Int64Source>(older, newer, count, totals);
+    case DType::uint64:
+      return compare_elements<UInt64Source>(older, newer, count, totals);
+    case DType::int32:
+      return compare_elements<Int32Source>(older, newer, count, totals);
+    case DType::uint32:
+      return compare_elements<UInt32Source>(older, newer, count, totals);
+    default:
+      assert(false && "a dtype without vector code");
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tenon
 HWY_AFTER_NAMESPACE();
@@ -548,6 +647,30 @@ HWY_AFTER_NAMESPACE();
 namespace tenon {
 
 HWY_EXPORT(add_dense_elements);
+HWY_EXPORT(compare_dense_elements);
+
+void add_dense_difference(DType dtype, const std::byte* older, const std::byte* newer, std::size_t count,
+                          DenseDifference& totals) noexcept {
+  assert(has_difference_kernel(dtype));
+  HWY_DYNAMIC_DISPATCH(compare_dense_elements)
+  (dtype, reinterpret_cast<const std::uint8_t*>(older), reinterpret_cast<const std::uint8_t*>(newer), count, totals);
+}
+
+bool has_difference_kernel(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::float64:
+    case DType::float32:
+    case DType::float16:
+    case DType::bfloat16:
+    case DType::int64:
+    case DType::uint64:
+    case DType::int32:
+    case DType::uint32:
+      return true;
+    default:
+      return false;
+  }
+}
 
 void add_dense(DType dtype, const std::byte* bytes, std::size_t count, Statistics& totals) noexcept {
   assert(has_vector_kernel(dtype));

@@ -236,6 +236,11 @@ void walk_runs(const std::byte* first, std::span<const Dimension> dimensions, Ga
 
 }  // namespace
 
+std::span<const double> float8_values(DType dtype) noexcept {
+  const Float8Table* const table = find_float8_table(dtype);
+  return table == nullptr ? std::span<const double>{} : std::span<const double>(*table);
+}
+
 bool has_statistics(DType dtype) noexcept { return has_vector_kernel(dtype) || find_float8_table(dtype) != nullptr; }
 
 void StatisticsAccumulator::add(std::span<const std::byte> bytes, std::uint64_t weight) noexcept {

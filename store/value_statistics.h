@@ -13,6 +13,8 @@ namespace tenon {
 // False for quantized and bits types, and the sub-byte shell types (uint1..7, int1..7, quint4x2, quint2x4,
 // float4_e2m1fn_x2).
 bool has_statistics(DType dtype) noexcept;
+// What each byte of an 8-bit float is worth; empty for every other type.
+std::span<const double> float8_values(DType dtype) noexcept;
 
 // Adds up runs of dense elements. Order of runs does not matter for the counts and min/max; sums use double
 // accumulators (several lanes), so they may differ in the last bits with the order.

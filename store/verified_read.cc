@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "store/snapshot_state.h"
+#include "store/storage_check.h"
 
 namespace tenon {
 
@@ -33,12 +34,14 @@ class SegmentReader {
   }
 
  private:
-  // A sparse copy keeps uuid and offsets; anything else in that place is not ours.
+  // A sparse copy keeps uuid and offsets, but may lack what we need: its footer is another.
   bool is_same_segment() const {
     format::SegmentHeader header;
-    if (file_->size_bytes() < segment_.data_bytes()) return false;
+    format::SegmentFooter footer;
+    if (file_->size_bytes() != segment_.file_bytes()) return false;
     file_->read_at(0, std::as_writable_bytes(std::span(&header, 1)));
-    return header.uuid == segment_.uuid();
+    file_->read_at(segment_.file_bytes() - sizeof footer, std::as_writable_bytes(std::span(&footer, 1)));
+    return header.uuid == segment_.uuid() && footer.checksum == segment_.footer().checksum;
   }
   const Segment& segment_;
   std::optional<File> file_;

@@ -252,6 +252,30 @@ TEST_F(StitchingTest, DamageOfAPieceNamesTheSnapshotsThatNeedIt) {
   EXPECT_THAT(error, testing::IsError(ErrorKind::corrupt, "damaged"));
 }
 
+TEST_F(StitchingTest, WhatForgottenSnapshotsLeaveBehindIsWhole) {
+  Store store = make();
+  Bytes bytes = pattern(8 * mib);
+  store.commit(one_tensor(bytes));
+  for (const std::uint64_t number : {1u, 2u, 3u}) {
+    bytes = with_run_changed(std::move(bytes), number * mib, mib, number);
+    store.commit(one_tensor(bytes));
+  }
+  const Snapshot open_before = store.snapshot("main~3");
+  const Bytes oldest = copy_of(open_before["w"].bytes());
+  store.forget({.keep = {.last = 1}});
+  const GcReport report = store.gc();
+  EXPECT_GE(report.freed_bytes, 3 * mib);
+  EXPECT_THAT(damage(), IsEmpty());
+  expect_in_every_mode(store, "main", bytes);
+  EXPECT_TRUE(copy_of(open_before["w"].bytes()) == oldest);
+  bytes = with_run_changed(std::move(bytes), 0, 5, 77);
+  EXPECT_EQ(store.commit(one_tensor(bytes)).written_bytes, granule);
+  expect_in_every_mode(store, "main", bytes);
+  Store::repair(path());
+  EXPECT_THAT(damage(), IsEmpty());
+  expect_in_every_mode(open(), "main", bytes);
+}
+
 TEST_F(StitchingTest, ABundleHoldsItWhole) {
   Store store = make();
   const Bytes first = pattern(4 * mib);
