@@ -81,7 +81,7 @@ class Rebuilder {
     choose_storage_types();
     for (const auto& [node, row] : rows_)
       graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
-    return {std::move(graph_), std::move(slots_)};
+    return {std::move(graph_), std::move(slots_), rows_.size()};
   }
 
  private:
@@ -132,7 +132,7 @@ void Rebuilder::find_rows() {
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (is_seen[node]) continue;
+    if (!graph_.is_container(node) || is_seen[node]) continue;
     is_seen[node] = true;
     children.clear();
     if (const auto row = structure_row(graph_, node)) {
