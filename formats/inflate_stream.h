@@ -1,13 +1,16 @@
 // Ranges of a long DEFLATE stream without holding what it yields: a first pass notes points from which inflating can
 // begin anew, each with the 32 KiB before it. zlib is included by inflate_stream.cc alone.
 //
-// Memory: at most 128 such points, and a hundredth of what the stream yields; a call takes 128 KiB besides.
+// Memory: at most 128 such points, and a hundredth of what the stream yields; beside them 200 KiB for each
+// call and for each of the last eight.
 // Threads: const methods from several threads. Errors: InflateFailure, whose owner knows the file.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -28,6 +31,8 @@ class InflateStream {
   // `deflated_bytes` are exactly one stream that yields exactly `inflated_bytes`.
   InflateStream(Read read, std::uint64_t deflated_bytes, std::uint64_t inflated_bytes, const Sink& sink);
 
+  ~InflateStream();
+
   // REQUIRES: the range lies within what the stream yields.
   void read(std::uint64_t offset, std::span<std::byte> out) const;
 
@@ -39,10 +44,14 @@ class InflateStream {
     std::vector<std::byte> window{};
   };
   class Inflater;
+  std::unique_ptr<Inflater> take_inflater(std::uint64_t offset) const;
+  void keep(std::unique_ptr<Inflater> inflater) const;
 
   Read read_;
   std::uint64_t deflated_bytes_;
   std::vector<Point> points_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Inflater>> idle_;  // where ranges ended that were read: others begin there
 };
 
 }  // namespace tenon
