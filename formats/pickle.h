@@ -161,6 +161,8 @@ struct PickleReadOptions {
   std::uint64_t max_memory_bytes = 0;
   std::string memory_hint{};                     // of the error where that is too little
   std::size_t max_marks = std::size_t{1} << 20;  // nested unfinished containers
+  // Where given, persistent ids that are text are refused with this hint: protocol 0 writes a tuple's repr().
+  std::string text_id_hint{};
   // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.
   std::function<NodeId(PickleGraph&, NodeId id)> persistent{};
 };

@@ -90,13 +90,31 @@ void PickleMachine::mark() {
   marks_.push_back(stack_.size());
 }
 
-std::vector<NodeId> PickleMachine::pop_to_mark() {
+std::span<const NodeId> PickleMachine::items_above_mark() const {
   if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
-  check_memory((stack_.size() - marks_.back()) * sizeof(NodeId));
-  std::vector<NodeId> items(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
+  const auto items = std::span(stack_).subspan(marks_.back());
+  check_memory(items.size_bytes());  // whoever asks copies them
+  return items;
+}
+
+void PickleMachine::drop_to_mark() {
+  if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
   stack_.resize(marks_.back());
   marks_.pop_back();
+}
+
+std::vector<NodeId> PickleMachine::pop_to_mark() {
+  const auto above = items_above_mark();
+  std::vector<NodeId> items(above.begin(), above.end());
+  drop_to_mark();
   return items;
+}
+
+// Tuples have no batches, so that one may be as long as the pickle: its items are copied once.
+void PickleMachine::push_fixed_to_mark(PickleKind kind) {
+  const NodeId id = graph_.add_fixed(kind, items_above_mark());
+  drop_to_mark();
+  push(id);
 }
 
 void PickleMachine::pop_one() {
@@ -237,6 +255,16 @@ void PickleMachine::push_stack_global() {
 
 void PickleMachine::push_persistent(NodeId id) {
   push(options_.persistent ? options_.persistent(graph_, id) : graph_.add_persistent(id));
+}
+
+void PickleMachine::push_persistent_line() {
+  const std::string_view text = take_line();
+  if (options_.text_id_hint.empty()) return push_persistent(graph_.add_string(text));
+  throw Error(ErrorKind::unsupported, {.what = "pickle of protocol 0 has lost what it refers to",
+                                       .file = options_.file,
+                                       .offset = options_.base_offset + opcode_offset_,
+                                       .got = std::string(text.substr(0, 200)),
+                                       .hint = options_.text_id_hint});
 }
 
 // What a memo reference lets a short input repeat is bounded by the length of the input.

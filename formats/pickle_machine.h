@@ -48,6 +48,7 @@ class PickleMachine {
   NodeId top() const;
   void mark();
   std::vector<NodeId> pop_to_mark();
+  void drop_to_mark();
   void pop_one();  // a value, or a mark
   void remember(std::uint64_t index, NodeId id);
   void remember_next(NodeId id) { remember(remembered_, id); }
@@ -70,7 +71,7 @@ class PickleMachine {
 
   // Containers.
   void push_tuple(std::size_t count);
-  void push_tuple_to_mark() { push(graph_.add_fixed(PickleKind::tuple, pop_to_mark())); }
+  void push_fixed_to_mark(PickleKind kind);
   void push_list_to_mark();
   void push_dict_to_mark();
   void append(std::span<const NodeId> items);
@@ -82,6 +83,7 @@ class PickleMachine {
   void push_global_lines();
   void push_stack_global();
   void push_persistent(NodeId id);
+  void push_persistent_line();
   void reduce();
   void new_object();
   void new_object_with_keywords();
@@ -96,6 +98,7 @@ class PickleMachine {
 
  private:
   std::size_t floor() const noexcept { return marks_.empty() ? 0 : marks_.back(); }
+  std::span<const NodeId> items_above_mark() const;
   void push_global(std::string_view module, std::string_view name);
   void instantiate(NodeId callable, std::span<const NodeId> args);
   std::optional<NodeId> native_value(NodeId callable, NodeId args);

@@ -50,8 +50,9 @@ class Writer {
     memo_ = std::move(references.of_node);
     // Cyclic tuples are written anew inside themselves, as Python does; this bounds how much of that we follow.
     budget_ = 8 * references.count + 1024;
-    // About what it will be: growing would mean two of it. Pages that stay empty cost nothing.
-    out_.reserve(graph.memory_bytes());
+    // More than it will be, for growing would mean two of it; pages that stay empty cost nothing.
+    constexpr std::size_t small_value_bytes = 5;
+    out_.reserve(graph.memory_bytes() + small_value_bytes * references.count);
   }
 
   std::vector<std::byte> run(NodeId root) {

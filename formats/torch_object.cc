@@ -140,7 +140,9 @@ void Rebuilder::find_rows() {
       note_use(*row);
       if (row->attributes != no_node) children.push_back(row->attributes);
     } else {
-      graph_.for_each_child(node, [&](NodeId child) { children.push_back(child); });
+      graph_.for_each_child(node, [&](NodeId child) {
+        if (graph_.is_container(child)) children.push_back(child);  // of the rest there may be millions
+      });
     }
     pending.insert(pending.end(), children.rbegin(), children.rend());
   }

@@ -25,6 +25,7 @@ constexpr std::uint64_t max_marker_bytes = 64;
 constexpr std::size_t max_rank = 64;
 constexpr int newest_archive_version = 10;
 constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
+constexpr const char* text_id_hint = "torch.load cannot read it either; save with pickle_protocol=2 or later";
 
 // The named records of one archive, and what they say about all others.
 class Archive {
@@ -224,8 +225,10 @@ PickleGraph Importer::read_object(const ImportOptions& options) const {
   const ZipEntry* entry = archive_.find("data.pkl");
   if (entry == nullptr) throw Error(ErrorKind::corrupt, {.what = "archive has no data.pkl", .file = archive_.path()});
   const auto bytes = archive_.read(*entry, max_pickle_bytes);
-  auto result =
-      read_pickle(bytes, {.file = pickle_, .max_memory_bytes = options.max_memory_bytes, .memory_hint = memory_hint});
+  auto result = read_pickle(bytes, {.file = pickle_,
+                                    .max_memory_bytes = options.max_memory_bytes,
+                                    .memory_hint = memory_hint,
+                                    .text_id_hint = text_id_hint});
   if (result.consumed_bytes != bytes.size()) {
     throw Error(ErrorKind::corrupt,
                 {.what = "pickle is followed by something else", .file = pickle_, .offset = result.consumed_bytes});
