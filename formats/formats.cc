@@ -178,14 +178,14 @@ struct ImportedFile::State {
   Draft draft;
 };
 
-ImportedFile ImportedFile::open(const std::filesystem::path& path) {
+ImportedFile ImportedFile::open(const std::filesystem::path& path, const ImportOptions& options) {
   auto file = std::make_shared<const File>(File::open(path));
   std::vector<std::byte> first(std::min<std::uint64_t>(first_bytes_wanted, file->size_bytes()));
   file->read_at(0, first);
   if (!ZipReader::recognises(first)) refuse_by_name(*file, as_text(first));
   auto zip = std::make_shared<const ZipReader>(ZipReader::open(file));
   const std::string top = torch_top_directory(*zip);
-  return ImportedFile(std::make_unique<State>(State{FileFormat::torch_zip, read_torch_archive(zip, top)}));
+  return ImportedFile(std::make_unique<State>(State{FileFormat::torch_zip, read_torch_archive(zip, top, options)}));
 }
 
 ImportedFile::ImportedFile(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
@@ -195,5 +195,6 @@ ImportedFile::~ImportedFile() = default;
 
 FileFormat ImportedFile::format() const noexcept { return state_->format; }
 const Draft& ImportedFile::draft() const noexcept { return state_->draft; }
+Draft ImportedFile::take_draft() noexcept { return std::move(state_->draft); }
 
 }  // namespace tenon

@@ -81,7 +81,7 @@ class Rebuilder {
     choose_storage_types();
     for (const auto& [node, row] : rows_)
       graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
-    return {std::move(graph_), std::move(slots_)};
+    return {std::move(graph_), std::move(slots_), rows_.size()};
   }
 
  private:
@@ -132,7 +132,7 @@ void Rebuilder::find_rows() {
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (is_seen[node]) continue;
+    if (!graph_.is_container(node) || is_seen[node]) continue;
     is_seen[node] = true;
     children.clear();
     if (const auto row = structure_row(graph_, node)) {
@@ -140,7 +140,9 @@ void Rebuilder::find_rows() {
       note_use(*row);
       if (row->attributes != no_node) children.push_back(row->attributes);
     } else {
-      graph_.for_each_child(node, [&](NodeId child) { children.push_back(child); });
+      graph_.for_each_child(node, [&](NodeId child) {
+        if (graph_.is_container(child)) children.push_back(child);  // of the rest there may be millions
+      });
     }
     pending.insert(pending.end(), children.rbegin(), children.rend());
   }

@@ -30,6 +30,7 @@ struct TensorTable {
 struct TorchObject {
   PickleGraph graph{};                 // with torch's rebuild calls and storage references
   std::vector<std::uint32_t> slots{};  // data/0, data/1, ...
+  std::uint64_t tensors = 0;           // distinct objects
 };
 
 // `prefix` as in ExportOptions.

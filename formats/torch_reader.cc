@@ -4,13 +4,13 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "formats/pickle.h"
 #include "formats/record_source.h"
+#include "formats/row_names.h"
 #include "formats/structure.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"
@@ -22,10 +22,10 @@ namespace {
 
 constexpr std::uint64_t max_pickle_bytes = std::uint64_t{2} << 30;
 constexpr std::uint64_t max_marker_bytes = 64;
-constexpr std::size_t max_rows = std::size_t{1} << 23;
-constexpr std::uint64_t max_all_names_bytes = std::uint64_t{1} << 30;
 constexpr std::size_t max_rank = 64;
 constexpr int newest_archive_version = 10;
+constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
+constexpr const char* text_id_hint = "torch.load cannot read it either; save with pickle_protocol=2 or later";
 
 // The named records of one archive, and what they say about all others.
 class Archive {
@@ -185,19 +185,22 @@ void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
 // Walks the object once and makes a row of every tensor and every bare storage.
 class Importer {
  public:
-  explicit Importer(const Archive& archive)
-      : archive_(archive), pickle_(archive.label("data.pkl")), slots_(archive, pickle_) {}
+  Importer(const Archive& archive, const ImportOptions& options)
+      : archive_(archive),
+        pickle_(archive.label("data.pkl")),
+        slots_(archive, pickle_),
+        graph_(read_object(options)),
+        names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
 
   Draft run();
 
  private:
-  void read_object();
+  PickleGraph read_object(const ImportOptions& options) const;
   NodeId visit(NodeId node, const std::string& name);
   void add_row(NodeId node, TensorDraft row, StructureRow structure);
   void add_repeated_row(std::uint32_t first, const std::string& name);
   TensorDraft make_tensor_row(const TorchTensor& tensor, const std::string& name);
   TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
-  std::string unique_name(const std::string& name);
 
   const Archive& archive_;
   const std::string pickle_;
@@ -206,12 +209,10 @@ class Importer {
   Draft draft_;
   std::vector<std::pair<NodeId, StructureRow>> found_;   // what becomes a row once the walk is over
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
-  std::unordered_set<std::string> names_;
-  std::uint64_t names_bytes_ = 0;
+  RowNames names_;
 };
 
 Draft Importer::run() {
-  read_object();
   walk_structure(
       graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
   for (const auto& [node, structure] : found_) become_row(graph_, node, structure);
@@ -220,16 +221,19 @@ Draft Importer::run() {
   return std::move(draft_);
 }
 
-void Importer::read_object() {
+PickleGraph Importer::read_object(const ImportOptions& options) const {
   const ZipEntry* entry = archive_.find("data.pkl");
   if (entry == nullptr) throw Error(ErrorKind::corrupt, {.what = "archive has no data.pkl", .file = archive_.path()});
   const auto bytes = archive_.read(*entry, max_pickle_bytes);
-  auto result = read_pickle(bytes, {.file = pickle_});
+  auto result = read_pickle(bytes, {.file = pickle_,
+                                    .max_memory_bytes = options.max_memory_bytes,
+                                    .memory_hint = memory_hint,
+                                    .text_id_hint = text_id_hint});
   if (result.consumed_bytes != bytes.size()) {
     throw Error(ErrorKind::corrupt,
                 {.what = "pickle is followed by something else", .file = pickle_, .offset = result.consumed_bytes});
   }
-  graph_ = std::move(result.graph);
+  return std::move(result.graph);
 }
 
 NodeId Importer::visit(NodeId node, const std::string& name) {
@@ -259,18 +263,20 @@ void Importer::add_row(NodeId node, TensorDraft row, StructureRow structure) {
   row_of_node_.emplace(node, found_.size());
   found_.emplace_back(node, structure);
   draft_.tensors.push_back(std::move(row));
+  names_.add_last();
 }
 
 // The same Python object at a second place: a row of its own, which says so.
 void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
   TensorDraft row = draft_.tensors[first];
-  row.name = unique_name(name);
+  row.name = names_.make_unique(name);
   row.object = first;
   draft_.tensors.push_back(std::move(row));
+  names_.add_last();
 }
 
 TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
-  TensorDraft row{.name = unique_name(name),
+  TensorDraft row{.name = names_.make_unique(name),
                   .dtype = tensor.dtype,
                   .kind = tensor.kind,
                   .requires_grad = tensor.requires_grad,
@@ -307,35 +313,19 @@ TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::s
   const DType dtype = storage.dtype == DType::invalid ? DType::uint8 : storage.dtype;
   const std::uint64_t elements =
       slots_.slots()[slot].nbytes / item_bytes(dtype) * (8 * item_bytes(dtype) / dtype_info(dtype).bits);
-  return {.name = unique_name(name),
+  return {.name = names_.make_unique(name),
           .dtype = dtype,
           .slot = slot,
           .shape = {static_cast<std::int64_t>(elements)},
           .stride = {1}};
 }
 
-// Names are unique except where a dict holds two keys that are written alike (NaN, or a hostile file).
-std::string Importer::unique_name(const std::string& name) {
-  if (draft_.tensors.size() >= max_rows || names_bytes_ > max_all_names_bytes) {
-    throw Error(
-        ErrorKind::limit,
-        {.what = "object holds too many tensors", .file = pickle_, .wanted = fmt::format("at most {}", max_rows)});
-  }
-  std::string unique = name.empty() ? "." : name;
-  for (std::size_t i = draft_.tensors.size(); names_.contains(unique); ++i) {
-    unique = name;
-    append_component(unique, OtherKey{fmt::format("place {}", i)});
-  }
-  names_bytes_ += unique.size();
-  names_.insert(unique);
-  return unique;
-}
-
 }  // namespace
 
-Draft read_torch_archive(std::shared_ptr<const ZipReader> reader, const std::string& top) {
+Draft read_torch_archive(std::shared_ptr<const ZipReader> reader, const std::string& top,
+                         const ImportOptions& options) {
   const Archive archive(std::move(reader), top);
-  return Importer(archive).run();
+  return Importer(archive, options).run();
 }
 
 }  // namespace tenon

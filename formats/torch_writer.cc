@@ -60,7 +60,7 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.finish();
 }
 
-void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
   const TensorTable table = table_of(snapshot);
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
@@ -73,6 +73,7 @@ void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, co
     if (options.progress) options.progress(progress);
   });
   pending.publish(options.sync);
+  return {.tensors = object.tensors};
 }
 
 }  // namespace tenon

@@ -31,6 +31,7 @@ BEHIND_ONE_FILE = {
     "xxhash.h": "store/digest.cc",
     "hwy/": "store/value_kernels.cc",
     "libdeflate.h": "formats/deflate.cc",
+    "zlib.h": "formats/inflate_stream.cc",
     "CLI/": "tools/command_line.cc",
     "nlohmann/": {"store/meta.cc", "tools/json.cc"},  # either side of the public headers
     "boost/": "mmap/mapping.cc",

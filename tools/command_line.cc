@@ -56,6 +56,9 @@ void add_files(CLI::App& app, CommandLine& line) {
     verb.add_option("--meta", a.meta, "metadata; may be repeated")->allow_extra_args(false)->type_name("KEY=VALUE");
     verb.add_option("--step", a.step, "training step of the snapshot")->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
+    verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("SIZE");
   });
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");

@@ -179,9 +179,9 @@ void Content::read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64
   sink(bytes(slot, begin, end, buffer));
 }
 
-ImportedFile open_file(const fs::path& path) {
+ImportedFile open_file(const fs::path& path, const ImportOptions& options) {
   try {
-    return ImportedFile::open(path);
+    return ImportedFile::open(path, options);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::corrupt) throw;
     throw Failure{error, exit_code::failed};

@@ -52,7 +52,7 @@ class Content {
 };
 
 // Opens a foreign file. Damage to it is a plain failure, none of a store: throws Failure for that.
-ImportedFile open_file(const std::filesystem::path& path);
+ImportedFile open_file(const std::filesystem::path& path, const ImportOptions& options = {});
 
 // A Content and what was asked of it.
 struct Opened {

@@ -28,6 +28,9 @@ stands before it is imported and stays so.
 
 A value of --meta is a number or true or false where it reads as one, else text.
 
+An object that needs more memory than its size accounts for is refused: some files are made to fill a machine. For
+one that you trust, --max-memory says how much its values may take, and its tensors' names; bytes of tensors do not count.
+
 Examples:
   tenon import model.pt
   tenon import step-*.pt --ref run7 -m "warm-up" --meta lr=3e-4 --meta host=gpu12

@@ -29,6 +29,7 @@ struct ImportArguments {
   std::vector<std::string> meta;  // KEY=VALUE
   std::optional<std::int64_t> step;
   std::string prefix;
+  std::uint64_t max_memory_bytes = 0;  // 0: as ImportOptions has it
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 

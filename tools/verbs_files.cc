@@ -31,9 +31,8 @@ Store open_or_make_store(const Globals& globals, const std::string& first_file, 
   return store;
 }
 
-// Copies what describes the tensors; their bytes stay with the file.
-Draft make_draft(const ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
-  Draft draft = file.draft();
+Draft make_draft(ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
+  Draft draft = file.take_draft();
   if (arguments.message) {
     draft.message = *arguments.message;
   } else if (draft.message.empty()) {
@@ -58,8 +57,7 @@ CommitResult commit(Store& store, const Draft& draft, const std::string& path, c
 }
 
 void report_import(const std::string& path, const ImportedFile& file, const std::string& ref,
-                   const CommitResult& result, double seconds, Output& output) {
-  const std::size_t tensors = file.draft().tensors.size();
+                   const CommitResult& result, std::size_t tensors, double seconds, Output& output) {
   if (output.is_json()) {
     output.record("import", {{"file", path},
                              {"format", file_format_name(file.format())},
@@ -80,13 +78,13 @@ void report_import(const std::string& path, const ImportedFile& file, const std:
                           format_bytes(result.written_bytes), format_bytes(result.reused_bytes), seconds));
 }
 
-void import_one(Store& store, const std::string& path, const ImportedFile& file, const ImportArguments& arguments,
+void import_one(Store& store, const std::string& path, ImportedFile& file, const ImportArguments& arguments,
                 Output& output) {
   const auto begin = std::chrono::steady_clock::now();
   const Draft draft = make_draft(file, path, arguments);
   const CommitResult result = commit(store, draft, path, arguments.ref, output.is_json());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  report_import(path, file, arguments.ref, result, elapsed.count(), output);
+  report_import(path, file, arguments.ref, result, draft.tensors.size(), elapsed.count(), output);
 }
 
 // Some files are committed and stay so; the one that failed and those after it are not.
@@ -118,7 +116,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
   std::size_t done = 0;
   for (const std::string& path : arguments.files) {
     try {
-      const ImportedFile file = open_file(path);
+      ImportedFile file = open_file(path, {.max_memory_bytes = arguments.max_memory_bytes});
       if (!store) store = open_or_make_store(globals, path, output);
       import_one(*store, path, file, arguments, output);
       ++done;
@@ -138,12 +136,14 @@ int run_export(const Globals& globals, const ExportArguments& arguments, Output&
   require_torch_ending(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  std::uint64_t tensors = 0;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    const ExportResult result =
+        export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    tensors = result.tensors;
   }
   const std::uint64_t nbytes = fs::file_size(arguments.out);
-  const std::size_t tensors = snapshot.select(target.path).size();
   if (output.is_json()) {
     output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
                              {"prefix", target.path},

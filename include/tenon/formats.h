@@ -21,17 +21,25 @@ enum class FileFormat : std::uint8_t { torch_zip = 1 };
 // "torch.save zip"
 TENON_API std::string_view file_format_name(FileFormat format) noexcept;
 
+struct ImportOptions {
+  // For the object that holds the tensors, and again for their names and shapes. 0: 44 MiB or four times the pickle,
+  // and 16 MiB and four times the pickle. The bytes of tensors never count.
+  std::uint64_t max_memory_bytes = 0;
+};
+
 // A foreign file, opened and understood. Owns what the draft's sources read from: keep it until commit returned.
 class TENON_API ImportedFile {
  public:
   // Recognises the format by content. Throws not_found, io, corrupt, unsupported, limit.
-  static ImportedFile open(const std::filesystem::path& path);
+  static ImportedFile open(const std::filesystem::path& path, const ImportOptions& options = {});
   ImportedFile(ImportedFile&&) noexcept;
   ImportedFile& operator=(ImportedFile&&) noexcept;
   ~ImportedFile();
 
   FileFormat format() const noexcept;
   const Draft& draft() const noexcept;
+  // Moves the draft out, whose sources go on to need nothing but the file on disk.
+  Draft take_draft() noexcept;
 
  private:
   struct State;
@@ -45,10 +53,14 @@ struct ExportOptions {
   std::function<void(const Progress&)> progress{};
 };
 
+struct ExportResult {
+  std::uint64_t tensors = 0;  // objects; one that is at several places counts once
+};
+
 // Writes what torch.load(weights_only=True) reads: one record per slot, views and ties kept. Digests are checked on
 // the way. The file appears under its name only when it is complete; an existing file is replaced.
-TENON_API void export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
-                            const ExportOptions& options = {});
+TENON_API ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
+                                    const ExportOptions& options = {});
 
 // The nesting of a snapshot as indented text, without importing anything.
 TENON_API std::string describe_structure(const Snapshot& snapshot);
