@@ -19,6 +19,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tenon/error.h"
+
 namespace tenon {
 
 // Small values are in the id itself, so that long lists of numbers cost little more than their ids: None, booleans,
@@ -153,6 +155,12 @@ class PickleGraph {
   std::uint64_t arena_bytes_ = 0;
 };
 
+// Corrupt: the bytes end before the pickle does. Who has only a part of the file can try again with more.
+class PickleEndsEarly : public Error {
+ public:
+  using Error::Error;
+};
+
 struct PickleReadOptions {
   std::string file{};             // for messages
   std::uint64_t base_offset = 0;  // of the pickle in that file, for messages
@@ -165,6 +173,8 @@ struct PickleReadOptions {
   std::string text_id_hint{};
   // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.
   std::function<NodeId(PickleGraph&, NodeId id)> persistent{};
+  // Is told of every class and function that the pickle names, also of those before a flaw.
+  std::function<void(std::string_view module, std::string_view name)> on_global{};
 };
 
 // What any pickle may take, or what long ones do: a byte of a pickle is seldom more than four in memory.
@@ -178,7 +188,8 @@ struct PickleReadResult {
 };
 
 // Protocols 0 to 5. Python 2 byte strings become strings where they are UTF-8, else bytes. The spellings that older
-// protocols use for bytes, bytearray, set and frozenset become those kinds.
+// protocols use for bytes, bytearray, set and frozenset become those kinds, and Python 2's filled OrderedDict the
+// object that Python 3 writes.
 PickleReadResult read_pickle(std::span<const std::byte> bytes, const PickleReadOptions& options = {});
 
 // Protocol 2, with no opcode that torch.load(weights_only=True) lacks where that is possible. Deterministic.

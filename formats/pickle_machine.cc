@@ -12,6 +12,7 @@ namespace tenon {
 namespace {
 
 constexpr std::uint8_t highest_protocol = 5;
+constexpr std::uint8_t first_protocol_with_nested_names = 4;
 
 }  // namespace
 
@@ -23,6 +24,14 @@ void PickleMachine::fail(ErrorKind kind, std::string what, std::string got, std:
                      .wanted = std::move(wanted)});
 }
 
+void PickleMachine::fail_early(std::string what, std::string got, std::string wanted) const {
+  throw PickleEndsEarly(ErrorKind::corrupt, {.what = std::move(what),
+                                             .file = options_.file,
+                                             .offset = options_.base_offset + opcode_offset_,
+                                             .got = std::move(got),
+                                             .wanted = std::move(wanted)});
+}
+
 std::uint8_t PickleMachine::take_opcode() {
   opcode_offset_ = cursor_;
   return take_byte();
@@ -31,7 +40,7 @@ std::uint8_t PickleMachine::take_opcode() {
 std::string_view PickleMachine::take(std::uint64_t length) {
   const std::size_t remaining = bytes_.size() - cursor_;
   if (length > remaining) {
-    corrupt("pickle ends early", fmt::format("{} bytes", remaining), fmt::format("{} bytes", length));
+    fail_early("pickle ends early", fmt::format("{} bytes", remaining), fmt::format("{} bytes", length));
   }
   const auto* begin = reinterpret_cast<const char*>(bytes_.data()) + cursor_;
   cursor_ += static_cast<std::size_t>(length);
@@ -41,7 +50,7 @@ std::string_view PickleMachine::take(std::uint64_t length) {
 std::string_view PickleMachine::take_line() {
   const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + cursor_, bytes_.size() - cursor_);
   const std::size_t length = rest.find('\n');
-  if (length == std::string_view::npos) corrupt("pickle ends within a line");
+  if (length == std::string_view::npos) fail_early("pickle ends within a line");
   cursor_ += length + 1;
   return rest.substr(0, length);
 }
@@ -150,14 +159,14 @@ void PickleMachine::recall(std::uint64_t index) {
 }
 
 void PickleMachine::check_protocol() {
-  const std::uint8_t protocol = take_byte();
-  if (protocol <= highest_protocol) return;
-  fail(ErrorKind::unsupported, "pickle protocol is too new", std::to_string(protocol), "0 to 5");
+  protocol_ = take_byte();
+  if (protocol_ <= highest_protocol) return;
+  fail(ErrorKind::unsupported, "pickle protocol is too new", std::to_string(protocol_), "0 to 5");
 }
 
 // Frames only help a reader to read ahead.
 void PickleMachine::check_frame() {
-  if (take_little_endian<std::uint64_t>() > bytes_.size() - cursor_) corrupt("pickle frame is longer than the file");
+  if (take_little_endian<std::uint64_t>() > bytes_.size() - cursor_) fail_early("pickle frame is longer than the file");
 }
 
 void PickleMachine::stop() {
@@ -231,12 +240,19 @@ void PickleMachine::push_global_lines() {
   push_global(module, take_line());
 }
 
-void PickleMachine::push_global(std::string_view module, std::string_view name) {
+void PickleMachine::push_global(std::string_view module, std::string_view name) { push(add_global(module, name)); }
+
+NodeId PickleMachine::add_global(std::string_view module, std::string_view name) {
   if (module.empty() || name.empty()) corrupt("pickle names a global without a module or a name");
-  push(graph_.add_global(module, name));
+  if (options_.on_global) options_.on_global(module, name);
+  if (name.find('.') != std::string_view::npos && protocol_ < first_protocol_with_nested_names) {
+    fail(ErrorKind::unsupported, "pickle names a nested attribute before protocol 4",
+         fmt::format("{} {}", module, name));
+  }
+  return graph_.add_global(module, name);
 }
 
-// Dotted names reach attributes of attributes; protocol 2 cannot say them, and no tensor file needs them.
+// A dotted name reaches an attribute of an attribute: a nested class.
 void PickleMachine::push_stack_global() {
   const NodeId name = pop();
   const NodeId module = pop();
@@ -246,11 +262,8 @@ void PickleMachine::push_stack_global() {
   charge_copy(graph_.text(name).size() + graph_.text(module).size());
   const std::string module_text(graph_.text(module));
   const std::string name_text(graph_.text(name));
-  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
-  if (name_text.find('.') != std::string::npos) {
-    fail(ErrorKind::unsupported, "pickle names a nested attribute as a global", module_text + " " + name_text);
-  }
   push_global(module_text, name_text);
+  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
 }
 
 void PickleMachine::push_persistent(NodeId id) {
@@ -359,9 +372,8 @@ void PickleMachine::new_object_with_keywords() {
 void PickleMachine::instantiate_lines() {
   const std::string_view module = take_line();
   const std::string_view name = take_line();
-  if (module.empty() || name.empty()) corrupt("pickle names a class without a module or a name");
   const auto args = pop_to_mark();
-  instantiate(graph_.add_global(module, name), args);
+  instantiate(add_global(module, name), args);
 }
 
 void PickleMachine::instantiate_stack() {
@@ -381,6 +393,7 @@ std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) 
   const std::string_view name = graph_.global_name(callable);
   const auto items = graph_.items(args);
   if (module == "_codecs" && name == "encode") return native_bytes(PickleKind::bytes, items);
+  if (module == "collections" && name == "OrderedDict") return native_ordered_dict(callable, items);
   if (module != "__builtin__" && module != "builtins") return std::nullopt;
   if (name == "bytearray") return native_bytes(PickleKind::bytearray, items);
   if ((name != "set" && name != "frozenset") || items.size() != 1) return std::nullopt;
@@ -391,6 +404,22 @@ std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) 
   const NodeId set = graph_.add_container(PickleKind::set);
   add_to(graph_.mutable_items(set), members);
   return set;
+}
+
+// OrderedDict([[key, value], ...]), as Python 2 had it, is made as Python 3 does: empty, then filled.
+std::optional<NodeId> PickleMachine::native_ordered_dict(NodeId callable, std::span<const NodeId> args) {
+  if (args.size() != 1 || !graph_.is(args[0], PickleKind::list)) return std::nullopt;
+  std::vector<NodeId> pairs;
+  for (const NodeId pair : graph_.items(args[0])) {
+    const auto items = graph_.items(pair);
+    const bool is_pair = graph_.is(pair, PickleKind::list) || graph_.is(pair, PickleKind::tuple);
+    if (!is_pair || items.size() != 2) return std::nullopt;
+    pairs.insert(pairs.end(), items.begin(), items.end());
+  }
+  charge_copy(pairs.size());
+  const NodeId dict = graph_.add_object(callable, graph_.add_tuple({}));
+  graph_.mutable_object(dict).dict_items = std::move(pairs);
+  return dict;
 }
 
 // bytearray(b'..'), bytearray('..', 'latin-1') and encode('..', 'latin1').

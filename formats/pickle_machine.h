@@ -96,12 +96,16 @@ class PickleMachine {
     fail(ErrorKind::corrupt, std::move(what), std::move(got), std::move(wanted));
   }
 
+  [[noreturn]] void fail_early(std::string what, std::string got = {}, std::string wanted = {}) const;
+
  private:
   std::size_t floor() const noexcept { return marks_.empty() ? 0 : marks_.back(); }
   std::span<const NodeId> items_above_mark() const;
   void push_global(std::string_view module, std::string_view name);
+  NodeId add_global(std::string_view module, std::string_view name);
   void instantiate(NodeId callable, std::span<const NodeId> args);
   std::optional<NodeId> native_value(NodeId callable, NodeId args);
+  std::optional<NodeId> native_ordered_dict(NodeId callable, std::span<const NodeId> args);
   std::optional<NodeId> native_bytes(PickleKind kind, std::span<const NodeId> args);
   void charge_copy(std::size_t amount);
   // Throws limit where what there is and `more` bytes beside it are too many.
@@ -118,6 +122,7 @@ class PickleMachine {
   std::size_t cursor_ = 0;
   std::size_t opcode_offset_ = 0;
   bool is_stopped_ = false;
+  std::uint8_t protocol_ = 0;
   std::size_t copied_ = 0;  // of nodes and bytes that memo references can make the input repeat
   std::size_t remembered_ = 0;
   std::uint64_t grown_bytes_ = 0;  // items of lists, dicts and sets

@@ -268,7 +268,14 @@ void Writer::write_latin1_call(std::string_view bytes) {
   put("\x86R");
 }
 
+// Protocol 2 has no names of nested classes. Python asks for the protocol that was announced last.
 void Writer::write_global(NodeId id) {
+  if (graph_.global_name(id).find('.') != std::string_view::npos) {
+    put("\x80\x04");
+    write_string(graph_.global_module(id));
+    write_string(graph_.global_name(id));
+    return put("\x93\x80\x02");
+  }
   put('c');
   put(graph_.global_module(id));
   put('\n');

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/structure_parts.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -22,6 +23,7 @@ constexpr int max_literal_depth = 8;
 struct Child {
   NodeId node = no_node;         // no_node: nothing to walk at this position
   std::optional<PathKey> key{};  // nullopt: the name of its owner
+  std::string_view suffix{};     // is added to that
 };
 
 // A place on the way down: `owner` was reached, the content of `content` is walked.
@@ -30,7 +32,8 @@ struct Frame {
   NodeId content;
   std::size_t name_bytes;
   std::size_t position = 0;
-  bool has_finds = false;  // something below was not as it was, or is not known yet
+  std::optional<std::vector<StructurePart>> parts{};  // where `content` is an object whose content is known
+  bool has_finds = false;                             // something below was not as it was, or is not known yet
 };
 
 class Walker {
@@ -55,8 +58,9 @@ class Walker {
   void leave();
   void note_find();
   [[noreturn]] void fail(const char* what, std::string wanted) const;
-  std::size_t child_count(NodeId node) const;
-  Child child_at(NodeId node, std::size_t position) const;
+  std::optional<std::vector<StructurePart>> parts_of(NodeId node) const;
+  std::size_t child_count(const Frame& frame) const;
+  Child child_at(const Frame& frame, std::size_t position) const;
   Child child_of_object(const PickleObject& object, std::size_t position) const;
   Child pair_at(std::span<const NodeId> pairs, std::size_t position) const;
   bool is_walked(NodeId node) const { return graph_.is_container(node); }
@@ -75,10 +79,11 @@ class Walker {
 void Walker::advance() {
   Frame& frame = frames_.back();
   name_.resize(frame.name_bytes);
-  if (frame.position == child_count(frame.content)) return leave();
-  const Child child = child_at(frame.content, frame.position++);
+  if (frame.position == child_count(frame)) return leave();
+  const Child child = child_at(frame, frame.position++);
   if (child.node == no_node || !is_walked(child.node)) return;
   if (child.key) append_component(name_, *child.key);
+  name_ += name_.empty() && child.suffix.starts_with('.') ? child.suffix.substr(1) : child.suffix;
   reach(child.node);
 }
 
@@ -99,7 +104,12 @@ void Walker::reach(NodeId node) {
   if (content == no_node || !is_walked(content)) return;
   if (content != node && is_on_path_[content]) return;
   is_on_path_[node] = is_on_path_[content] = true;
-  frames_.push_back({node, content, name_.size()});
+  frames_.push_back({.owner = node, .content = content, .name_bytes = name_.size(), .parts = parts_of(content)});
+}
+
+std::optional<std::vector<StructurePart>> Walker::parts_of(NodeId node) const {
+  if (!graph_.is(node, PickleKind::object)) return std::nullopt;
+  return parts_of_object(graph_, graph_.object(node));
 }
 
 // What closes a cycle counts, for what is below it is not known yet.
@@ -121,13 +131,16 @@ void Walker::leave() {
   note_find();
 }
 
-std::size_t Walker::child_count(NodeId node) const {
-  if (graph_.kind(node) != PickleKind::object) return graph_.items(node).size();
-  const PickleObject& object = graph_.object(node);
+std::size_t Walker::child_count(const Frame& frame) const {
+  if (frame.parts) return frame.parts->size();
+  if (graph_.kind(frame.content) != PickleKind::object) return graph_.items(frame.content).size();
+  const PickleObject& object = graph_.object(frame.content);
   return 3 + object.list_items.size() + object.dict_items.size();
 }
 
-Child Walker::child_at(NodeId node, std::size_t position) const {
+Child Walker::child_at(const Frame& frame, std::size_t position) const {
+  if (frame.parts) return {.node = (*frame.parts)[position].node, .suffix = (*frame.parts)[position].suffix};
+  const NodeId node = frame.content;
   switch (graph_.kind(node)) {
     case PickleKind::dict:
       return pair_at(graph_.items(node), position);
@@ -262,8 +275,9 @@ std::optional<NodeId> find_in_structure(const PickleGraph& graph, std::string_vi
     if (is_match && !found) found = node;
     const bool may_lead_there = !found && (here.empty() || name.starts_with(here));
     if (!may_lead_there) return no_node;
+    // A tensor's own content is not walked, only what comes with it.
     const auto row = structure_row(graph, node);
-    return row ? row->attributes : node;
+    return !row || row->scales != no_node ? node : row->attributes;
   });
   return found;
 }

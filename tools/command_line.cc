@@ -59,6 +59,7 @@ void add_files(CLI::App& app, CommandLine& line) {
     verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("SIZE");
+    verb.add_option("--offset", a.offset, "where in FILE to begin")->type_name("BYTES");
   });
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
@@ -93,6 +94,13 @@ void add_looking(CLI::App& app, CommandLine& line) {
     verb.add_option("--slice", a.slice, "part of it, e.g. 0:4,:")->type_name("RANGES");
     verb.add_flag("--raw", a.raw, "bytes instead of text");
   });
+}
+
+void add_globals(CLI::App& app, CommandLine& line) {
+  bind<GlobalsArguments>(
+      add_verb(app, "globals", "Looking"), line, run_globals, [](CLI::App& verb, GlobalsArguments& a) {
+        verb.add_option("FILE|REV", a.target, "file, snapshot or subtree; main unless told")->type_name("");
+      });
 }
 
 void add_names_verb(CLI::App& app, CommandLine& line, const std::string& name, bool is_tag) {
@@ -291,6 +299,7 @@ void declare(CLI::App& app, CommandLine& line) {
   app.footer("\n" + std::string(general_help));
   add_files(app, line);
   add_looking(app, line);
+  add_globals(app, line);
   add_history(app, line);
   add_space(app, line);
   add_stores(app, line);

@@ -36,6 +36,7 @@ Examples:
   tenon import step-*.pt --ref run7 -m "warm-up" --meta lr=3e-4 --meta host=gpu12
   tenon import epoch3.pt --step 3000 --meta val_loss=2.31
   tenon import optimizer.pt --prefix optim         # its tensors become optim/...
+  tenon import stream.bin --offset 4096            # a file of torch within another
 
 Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
     {"export", "Write a snapshot as a file that torch.load reads",
@@ -79,7 +80,20 @@ With --structure the nesting that held the tensors: dicts, lists, numbers, and o
 Examples:
   tenon show main:model/fc.weight
   tenon show main --structure
+  tenon show --structure checkpoint.pt
   tenon show checkpoint.pt:fc.weight --json)"},
+    {"globals", "List what loading a file would import",
+     R"(Every class and function that the pickles in FILE name, each marked: safe, torch.load(weights_only=True) allows
+it; dangerous, it is known to run code, programs or network requests, or to reach what does; unknown, neither.
+Nothing is imported or run. FILE may be an archive of torch or TorchScript, a file from before torch 1.6, or a
+bare pickle; of a REV it is what the exported file would import.
+
+Examples:
+  tenon globals downloaded.pt
+  tenon globals main
+  tenon globals suspicious.pkl --json | jq -r 'select(.safety != "safe") | .module'
+
+Exit codes: 0 none is dangerous, 1 the file could not be read to its end, 4 a dangerous one is there.)"},
     {"cat", "Print the values of one tensor",
      R"(Values are nested lists; floats have the fewest digits that read back the same. Strides, conjugation and negation
 are applied. Complex values print as (1.0+2.0j), quantized ones as their stored integers, bits types as hex.
@@ -243,8 +257,8 @@ const std::string_view general_help =
 
 A REV is a ref (main), a tag, or a snapshot id by 4 or more digits. @ selects from its history: main@2026-11-20,
 main@2026-11-20T1530 (the newest made until then), main@step:1200, main@min:val_loss, main@max:accuracy. ~N goes back
-N commits: main~3, main@step:1200~1. REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show`
-and `cat` also take a file's path.
+N commits: main~3, main@step:1200~1. REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show`,
+`cat` and `globals` also take a file's path.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage, 3 done in
 part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted.

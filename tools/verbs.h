@@ -30,6 +30,7 @@ struct ImportArguments {
   std::optional<std::int64_t> step;
   std::string prefix;
   std::uint64_t max_memory_bytes = 0;  // 0: as ImportOptions has it
+  std::uint64_t offset = 0;
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 
@@ -59,6 +60,11 @@ struct ShowArguments {
   bool structure = false;
 };
 int run_show(const Globals& globals, const ShowArguments& arguments, Output& output);
+
+struct GlobalsArguments {
+  std::string target = "main";
+};
+int run_globals(const Globals& globals, const GlobalsArguments& arguments, Output& output);
 
 struct CatArguments {
   std::string target;

@@ -116,7 +116,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
   std::size_t done = 0;
   for (const std::string& path : arguments.files) {
     try {
-      ImportedFile file = open_file(path, {.max_memory_bytes = arguments.max_memory_bytes});
+      ImportedFile file = open_file(path, {.offset = arguments.offset, .max_memory_bytes = arguments.max_memory_bytes});
       if (!store) store = open_or_make_store(globals, path, output);
       import_one(*store, path, file, arguments, output);
       ++done;

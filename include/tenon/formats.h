@@ -6,22 +6,26 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tenon/draft.h"
+#include "tenon/error.h"
 #include "tenon/export.h"
 #include "tenon/snapshot.h"
 #include "tenon/store.h"
 
 namespace tenon {
 
-enum class FileFormat : std::uint8_t { torch_zip = 1 };
+enum class FileFormat : std::uint8_t { torch_zip = 1, torch_legacy = 2, torch_tar = 3 };
 
-// "torch.save zip"
+// "torch.save zip", "torch.save legacy stream", "torch.save tar"
 TENON_API std::string_view file_format_name(FileFormat format) noexcept;
 
 struct ImportOptions {
+  std::uint64_t offset = 0;  // the file is read from there on, as if it began there
   // For the object that holds the tensors, and again for their names and shapes. 0: 44 MiB or four times the pickle,
   // and 16 MiB and four times the pickle. The bytes of tensors never count.
   std::uint64_t max_memory_bytes = 0;
@@ -62,7 +66,33 @@ struct ExportResult {
 TENON_API ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
                                     const ExportOptions& options = {});
 
-// The nesting of a snapshot as indented text, without importing anything.
+enum class GlobalSafety : std::uint8_t { dangerous = 1, unknown, safe };
+
+// "safe": torch.load(weights_only=True) allows it. "dangerous": known to run code, programs or network requests, or to
+// reach what does. "unknown": neither.
+TENON_API std::string_view global_safety_name(GlobalSafety safety) noexcept;
+
+// A class or function that loading a pickle imports.
+struct PickleGlobal {
+  std::string module;
+  std::string name;
+  GlobalSafety safety = GlobalSafety::unknown;
+};
+
+struct PickleGlobals {
+  std::vector<PickleGlobal> globals{};  // each once; dangerous ones first, then by module and name
+  std::optional<Error> flaw{};          // a pickle could not be read to its end: there may be more
+};
+
+// What torch.load(weights_only=False), or pickle.load, would import from a file: an archive of torch or TorchScript, a
+// legacy stream, a tar, or a bare pickle. Nothing is imported. Throws unsupported for files without pickles, and what
+// ImportedFile::open throws.
+TENON_API PickleGlobals list_globals(const std::filesystem::path& path, const ImportOptions& options = {});
+// The same of the file that export_torch would write.
+TENON_API PickleGlobals list_globals(const Snapshot& snapshot, const std::string& prefix = {});
+
+// The nesting of a snapshot or file as indented text, without importing anything.
 TENON_API std::string describe_structure(const Snapshot& snapshot);
+TENON_API std::string describe_structure(const Draft& draft);
 
 }  // namespace tenon

@@ -27,6 +27,33 @@ from hostile import (
 )
 
 
+LAYOUT = call(name("torch.serialization", "_get_layout"), string("torch.sparse_coo"))
+QUANTIZED = call(
+    name("torch._utils", "_rebuild_qtensor"),
+    storage(cls=name("torch", "QInt32Storage")),
+    integer(0),
+    extents((4,)),
+    extents((1,)),
+    sequence(name("torch", "per_channel_affine"), tensor(), tensor(), integer(2**62)),
+    b"\x89",
+    NO_HOOKS,
+)
+# Says a million elements, brings eight bytes.
+ARRAY = (
+    call(name("numpy.core.multiarray", "_reconstruct"), name("numpy", "ndarray"), extents((0,)), b"C\x01b")
+    + sequence(
+        integer(1),
+        extents((1_000_000,)),
+        call(name("numpy", "dtype"), string("f4"), b"\x89", b"\x88")
+        + sequence(integer(3), string("<"), b"NNN", integer(-1), integer(-1), integer(0))
+        + b"b",
+        b"\x89",
+        b"C\x08" + bytes(8),
+    )
+    + b"b"
+)
+
+
 def pickled(*body):
     return archive(program(*body))
 
@@ -156,7 +183,8 @@ PICKLES = {
     "memoize nothing": START + b"\x94.",
     "global cut": START + b"cos\nsystem",
     "stack global of ints": START + b"K\x01K\x02\x93.",
-    "stack global dotted": b"\x80\x04" + b"\x8c\x02os\x8c\x0bpath.system\x93.",
+    "stack global dotted": START + b"\x8c\x02os\x8c\x0bpath.system\x93.",
+    "global dotted": START + b"cos\npath.system\n.",
     "extension 1": START + b"\x82\x01.",
     "extension 2": START + b"\x83\x01\x00.",
     "extension 4": START + b"\x84\x01\x00\x00\x00.",
@@ -348,6 +376,15 @@ CONTAINED = {
     "million lists of one": pickled(b"](", b"]Na" * 1_000_000, b"e"),
     "long key": pickled(b"}", string("k" * 1_000_000), tensor(), b"s"),
     "key of controls": pickled(b"}", string("\x1b[2J\x1b]0;title\x07\n\r"), tensor(), b"s"),
+    "nested class": pickled(b"\x80\x04" + string("nowhere") + string("Outer.Inner") + b"\x93", b")\x81"),
+    "sparse of a storage": pickled(
+        call(name("torch._utils", "_rebuild_sparse_tensor"), LAYOUT, sequence(storage(), storage(), extents((4,))))
+    ),
+    "storage where a size should be": pickled(
+        call(name("torch._utils", "_rebuild_sparse_tensor"), LAYOUT, sequence(tensor(), tensor(), storage()))
+    ),
+    "quantizer of itself": pickled(QUANTIZED),
+    "array of a lie": pickled(ARRAY),
     "unknown class": pickled(name("nowhere", "Nothing"), b")\x81}X\x01\x00\x00\x00a", tensor(), b"sb"),
     "rebuild of another torch": pickled(call(name("torch._utils", "_rebuild_tensor_v9"), storage())),
     "rebuild with too little": pickled(call(name("torch._utils", "_rebuild_tensor_v2"), storage())),
@@ -410,6 +447,7 @@ def code(mark):
             sequence(storage(), integer(0), extents((4,)), extents((1,)), b"\x89", NO_HOOKS),
             b"}",
         ),
+        "nested name": b"\x80\x04" + string("os") + string("path.os.system") + b"\x93" + sequence(command) + b"R",
         "hooks": tensor(hooks=call(name("os", "system"), command)),
         "hidden behind a key": b"}" + call(name("os", "system"), command) + b"Ns",
     }

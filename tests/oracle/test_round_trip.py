@@ -312,23 +312,6 @@ def test_random_object_comes_back(seeded, seed):
     seeded.check(seed)
 
 
-@pytest.mark.parametrize(
-    "file", fixture_parameters(lambda row: row["kind"] == "torch.save-zip" and row["expect"] == "import")
-)
-def test_file_from_the_wild_comes_back(tenon, store, tmp_path, file):
-    path = fixtures_folder() / file
-    tenon.import_files(store, [path])
-    check_same(path, tenon.export(store, "main", tmp_path / "out.pt"))
-
-
-@pytest.mark.parametrize("file", fixture_parameters(lambda row: row["expect"].startswith("refuse")))
-def test_file_from_the_wild_is_refused(tenon, store, file):
-    result = tenon.run("import", fixtures_folder() / file, store=store)
-    assert result.returncode == 1
-    assert file in result.stderr
-    assert result.stdout == ""
-
-
 def test_what_is_exported_is_exported_alike_again(tenon, store, tmp_path):
     torch.save(tied(), tmp_path / "model.pt")
     tenon.import_files(store, [tmp_path / "model.pt"])
