@@ -396,6 +396,7 @@ std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) 
   if (module == "collections" && name == "OrderedDict") return native_ordered_dict(callable, items);
   if (module != "__builtin__" && module != "builtins") return std::nullopt;
   if (name == "bytearray") return native_bytes(PickleKind::bytearray, items);
+  if (name == "bytes" && items.empty()) return graph_.add_text(PickleKind::bytes, {});
   if ((name != "set" && name != "frozenset") || items.size() != 1) return std::nullopt;
   if (!graph_.is(items[0], PickleKind::list)) return std::nullopt;
   const std::vector<NodeId> members(graph_.items(items[0]).begin(), graph_.items(items[0]).end());

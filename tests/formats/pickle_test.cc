@@ -134,6 +134,31 @@ TEST(PickleReader, ReadsProtocolFour) {
   EXPECT_TRUE(graph.is_global(graph.items(graph.root)[1], "m", "n"));
 }
 
+TEST(PickleReader, TellsOfGlobalsAlsoBeforeAFlaw) {
+  std::string told;
+  const PickleReadOptions options{.on_global = [&](std::string_view module, std::string_view name) {
+    told += std::string(module) + "." + std::string(name) + " ";
+  }};
+  EXPECT_THROW(read("cm\nA\n(im\nB\n\x8c\1m\x8c\1C\x93\xff.", options), Error);
+  EXPECT_EQ(told, "m.A m.B m.C ");
+}
+
+TEST(PickleReader, FilledOrderedDictsOfPython2AreObjectsWithItems) {
+  const PickleGraph graph = graph_of("ccollections\nOrderedDict\n](](U\1aK\1e](U\1bK\2ee\x85R.");
+  ASSERT_EQ(graph.kind(graph.root), PickleKind::object);
+  EXPECT_EQ(graph.object(graph.root).dict_items.size(), 4u);
+  EXPECT_TRUE(graph.items(graph.object(graph.root).args).empty());
+}
+
+TEST(PickleWriter, NestedClassNamesAreWrittenAsProtocolFourHasThem) {
+  const PickleGraph graph = graph_of("\x80\4\x8c\1m\x8c\3A.B\x93\x8c\1x\x86.");
+  const auto bytes = write_pickle(graph, graph.root);
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  EXPECT_THAT(text, HasSubstr("\x80\4X\1\0\0\0mX\3\0\0\0A.B\x93\x80\2"s));
+  const PickleGraph again = read_pickle(bytes).graph;
+  EXPECT_TRUE(again.is_global(again.items(again.root)[0], "m", "A.B"));
+}
+
 TEST(PickleReader, ReportsHowMuchItConsumed) { EXPECT_EQ(read("N.rest").consumed_bytes, 2u); }
 
 TEST(PickleReader, NamesFileAndOffset) {
@@ -207,6 +232,7 @@ const std::vector<Hostile> hostile_pickles{
      "\x8c\x01m\x8c\x03"
      "a.b\x93.",
      ErrorKind::unsupported},
+    {"dotted_global_line", "\x80\2cm\na.b\n.", ErrorKind::unsupported},
     {"state_twice", "cm\nC\n)\x81}b}b.", ErrorKind::unsupported},
     {"memo_of_2_32", "Nr\xff\xff\xff\xff.", ErrorKind::limit},
 };

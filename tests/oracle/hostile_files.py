@@ -5,8 +5,10 @@ CONTAINED   name: bytes of a file that may be refused or held as data, if that c
 code(mark)  name: a pickle that would run something, were it run
 """
 
+import io
 import itertools
 import struct
+import tarfile
 import zipfile
 
 from hostile import (
@@ -56,6 +58,83 @@ ARRAY = (
 
 def pickled(*body):
     return archive(program(*body))
+
+
+# ---- files of the formats before
+
+
+MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+FOUR = struct.pack("<q4f", 4, 1, 2, 3, 4)
+
+
+def legacy(body=None, keys=None, data=FOUR, version=START + b"M\xe9\x03."):
+    """One tensor on one storage, but for what is said."""
+    listed = START + b"]" + (string("0") if keys is None else keys) + b"a."
+    return MAGIC + version + program(b"}") + program(tensor() if body is None else body) + listed + data
+
+
+def tar(**members):
+    """A tar archive, as torch had it, of members that may be replaced."""
+    whole = {
+        "pickle": program(b"X\x01\x00\x00\x001Q"),
+        "tensors": program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<iiqqq", 1, 0, 4, 1, 0),
+        "storages": program(b"K\x01")
+        + program(b"K\x02", string("cpu"), name("torch", "FloatStorage"), b"\x87")
+        + FOUR
+        + program(b"]"),
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as out:
+        for member, data in (whole | members).items():
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+OLD_FORMATS = {
+    "legacy cut in its magic": MAGIC[:10],
+    "legacy of its magic only": MAGIC,
+    "legacy of another version": legacy(version=START + b"M\xea\x03."),
+    "legacy without storages": legacy(data=b""),
+    "legacy storage cut": legacy(data=FOUR[:-1]),
+    "legacy storage of -1": legacy(data=struct.pack("<q", -1)),
+    "legacy storage of 2^63-1": legacy(data=struct.pack("<q", 2**63 - 1)),
+    "legacy storage of 2^62+4": legacy(data=struct.pack("<q", 2**62 + 4) + FOUR[8:]),
+    "legacy storage longer than said": legacy(data=struct.pack("<q", 5) + bytes(20)),
+    "legacy storage of another name": legacy(keys=string("1")),
+    "legacy storage named by a number": legacy(keys=b"K\x00"),
+    "legacy storage twice": legacy(keys=string("0") + b"a" + string("0"), data=FOUR * 2),
+    "legacy keys that are none": legacy()[: -len(FOUR)].replace(START + b"]" + string("0") + b"a.", program(b"N")),
+    "legacy view outside": legacy(storage()[:-2] + sequence(string("v"), integer(3), integer(2)) + b"tQ"),
+    "legacy view of 2^62": legacy(storage()[:-2] + sequence(string("v"), integer(2**62), integer(2**62)) + b"tQ"),
+    "legacy view before its storage": legacy(storage()[:-2] + sequence(string("v"), integer(-1), integer(2)) + b"tQ"),
+    "legacy of an unknown reference": legacy(sequence(string("module")) + b"Q"),
+    "tar of something else": tar(pickle=b"").replace(b"pickle", b"pickel"),
+    "tar with a flipped header": b"x" + tar()[1:],
+    "tar cut in its first file": tar()[:520],
+    "tar without end of pickle": tar(pickle=START),
+    "tar of an unknown tensor": tar(pickle=program(b"X\x01\x00\x00\x009Q")),
+    "tar of a billion storages": tar(storages=program(integer(10**9))),
+    "tar of minus one storage": tar(storages=program(integer(-1))),
+    "tar storage of 2^62": tar(
+        storages=program(b"K\x01")
+        + program(b"K\x02", string("cpu"), name("torch", "FloatStorage"), b"\x87")
+        + struct.pack("<q", 2**62)
+    ),
+    "tar tensor of rank 2^31-1": tar(
+        tensors=program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<ii", 2**31 - 1, 0)
+    ),
+    "tar tensor outside": tar(
+        tensors=program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<iiqqq", 1, 0, 5, 1, 0)
+    ),
+}
 
 
 # ---- what must be refused; the offset of the flaw is known to who reads the bytes of a zip or a pickle
@@ -307,6 +386,7 @@ def truncations():
 REFUSED = (
     {f"file: {what}": (data, False) for what, data in FILES.items()}
     | {f"archive: {what}": (data, False) for what, data in ARCHIVES.items()}
+    | {what: (data, False) for what, data in OLD_FORMATS.items()}
     | {f"zip: {what}": (data, True) for what, data in ZIPS.items()}
     | {f"pickle: {what}": (archive(data), True) for what, data in PICKLES.items()}
     | {f"tensor: {what}": (pickled(body), False) for what, body in TENSORS.items()}

@@ -16,7 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals, 
 
 import test_torch_cases_old
 from equal import assert_equal
-from hostile import Patch, archive, call, extents, name, program, sequence, storage, string, tensor
+from hostile import Patch, archive, name, program, storage, string, tensor
 from objects import PLAIN_DTYPES, UNTYPED_DTYPES, random_tensor
 from subclasses import Color, Net, Outer, Plain, Settings, Slotted, WithState, Wrapper
 from test_torch_cases_old import sample
@@ -158,11 +158,8 @@ def test_case_36_load_bom_data_of_every_type(trip, dtype):
     parts = torch.view_as_real(value).numpy() if dtype.is_complex else value.view(torch.uint8).numpy()
     item = parts.itemsize if dtype.is_complex else value.element_size()
     data = parts.view(numpy.uint8).reshape(-1, item)[:, ::-1].tobytes()
-    little = trip.save(value)
-    records = {"byteorder": b"big", "data.pkl": record_of(little, "data.pkl"), "data/0": data}
-    with_mark = trip.write(archive(records["data.pkl"], records | {"version": b"3\n"}, without={"data.pkl"}))
-    big = trip.write(archive(records["data.pkl"], {"byteorder": b"big", "data/0": data}))
-    assert with_mark.exists()
+    pickled = record_of(trip.save(value), "data.pkl")
+    big = trip.write(archive(pickled, {"byteorder": b"big", "data/0": data}))
     assert_equal(torch.load(trip.through(big)), value)
     trip.check(big)
 
@@ -205,9 +202,8 @@ def test_case_40_filewriter_metadata_writing(trip):
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(struct.pack("<f", 7) * 1000)
-    # The CRC is still that of the hole. torch does not look; Tenon does.
-    assert torch.load(path)["a"][0] == 7
-    assert "CRC" in trip.refused(path)
+    got, _ = trip.check(path)
+    assert got["a"].tolist() == [7] * 1000
 
 
 def test_case_41_mmap_load_offset_calculation(trip):
@@ -283,15 +279,13 @@ def test_case_46_serialization_byte_literal(trip):
 def test_case_46_load_njt_weights_only(trip):
     value = torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(4, 3)], layout=torch.jagged)
     path = trip.save({"njt": value})
-    names = [Plain]  # all else is allowed once torch.nested was imported
-    with safe_globals(names):
-        wanted, got = (torch.load(one, weights_only=True)["njt"] for one in (path, trip.through(path)))
+    wanted, got = (torch.load(one, weights_only=True)["njt"] for one in (path, trip.through(path)))
     assert_equal(list(got.unbind()), list(wanted.unbind()))
 
 
 def test_case_46_strided_nested_tensor(trip):
     value = torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(4, 3)])
-    trip.check_both_eras({"n": value})
+    trip.check(trip.save({"n": value}))  # torch cannot read its own legacy files of these
     assert list(trip.rows()) == ["n.buffer", "n.sizes", "n.strides", "n.offsets"]
 
 
@@ -361,6 +355,7 @@ def test_numpy_arrays_and_scalars(trip, protocol):
 
 def test_numpy_arrays_are_read_with_numpys_safe_globals(trip):
     names = [
+        bytes,  # of an array without elements
         numpy._core.multiarray._reconstruct,
         numpy._core.multiarray.scalar,
         numpy.ndarray,
@@ -451,8 +446,8 @@ def test_case_plus_rezipped_archives(trip):
 
 def test_case_plus_flat_names_and_second_directory(trip):
     assert "directory" in trip.refused(trip.write(archive(top="")))
-    two = archive(records={"data/0": archive.__defaults__ and bytes(16), "../n/x": b""})
-    assert trip.refused(trip.write(two))
+    two = Patch(archive(records={"data/0": bytes(16), "data/1": b""})).rename("m/data/1", "n/data/1")
+    assert "directory" in trip.refused(trip.write(two.data))
 
 
 @pytest.mark.parametrize("version", [b"0\n", b"11\n", b"99", b"x"])
@@ -490,8 +485,6 @@ def test_case_plus_pointer_keys(trip):
     """As torch 1.6 to 1.8 named its records."""
     key = "94107684012240"
     records = {f"data/{key}": struct.pack("<4f", 1, 2, 3, 4)}
-    pickled = program(call(name("torch._utils", "_rebuild_tensor_v2"), storage(string(key)), b"K\x00", extents((4,)),
-                           extents((1,)), b"\x89", call(name("collections", "OrderedDict"))))
-    assert sequence(tensor())
+    pickled = program(tensor(storage(string(key))))
     path = trip.write(archive(pickled, records, without={"byteorder"}))
     trip.check(path)

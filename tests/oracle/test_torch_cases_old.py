@@ -12,7 +12,7 @@ import torch
 
 from conftest import fixtures_folder
 from equal import assert_equal
-from hostile import archive, extents, name, program, sequence, storage, string, tensor
+from hostile import archive, extents, name, program, sequence, storage, tensor
 from trip import trip  # noqa: F401 - a fixture
 
 
@@ -329,6 +329,5 @@ def test_case_60_quantized_parameters_in_lists(trip):
     call = name("torch._utils", "_rebuild_qtensor") + sequence(
         storage(cls=name("torch", "QInt32Storage")), b"K\x00", extents((1, 4)), extents((4, 1)), quantizer, b"\x89", b"N"
     )
-    assert string("storage") in call
     got, _ = trip.check(trip.write(archive(program(call + b"R"))))
     assert got.q_per_channel_zero_points().tolist() == [3]

@@ -122,6 +122,39 @@ def test_structure_is_shown_without_importing_anything(store):
     assert "'config'" in text and "float32 [512, 32]" in text
 
 
+def test_structure_of_a_file_is_that_of_its_snapshot(store):
+    assert store.out("show", "--structure", "a.pt") == store.out("show", "--structure", "main~1")
+
+
+def test_globals_of_files_and_snapshots(store):
+    for target in ("a.pt", "main"):
+        found = {(one["module"], one["name"]): one["safety"] for one in store.records("globals", target)}
+        assert found["torch._utils", "_rebuild_tensor_v2"] == "safe"
+        assert set(found.values()) == {"safe"}
+    assert "safe       torch.FloatStorage\n" in store.out("globals")
+
+
+def test_dangerous_globals_are_exit_code_4(folder):
+    (folder.path / "bad.pkl").write_bytes(b"\x80\x02cmy\nNet\ncos\nsystem\n\x86.")
+    (folder.path / "cut.pkl").write_bytes(b"\x80\x02cmy\nNet\n")
+    (folder.path / "none.pkl").write_bytes(b"\x80\x02N.")
+    assert folder.out("globals", "bad.pkl", code=4) == "dangerous  os.system\nunknown    my.Net\n"
+    assert folder.out("globals", "cut.pkl", code=1) == "unknown    my.Net\n"
+    assert "there may be more" in folder.err("globals", "cut.pkl", code=1)
+    assert folder.out("globals", "none.pkl") == ""
+    assert json.loads(folder.err("--json", "globals", "cut.pkl", code=1))["kind"] == "corrupt"
+
+
+def test_import_begins_at_an_offset(lone_folder):
+    lone_folder.checkpoint("a.pt")
+    data = (lone_folder.path / "a.pt").read_bytes()
+    (lone_folder.path / "b.bin").write_bytes(b"12345" + data)
+    lone_folder.run("import", "b.bin", code=1)
+    lone_folder.run("import", "b.bin", "--offset", "5")
+    lone_folder.run("import", "b.bin", "--offset", len(data) + 6, code=2)
+    assert lone_folder.records("ls")[0]["name"].startswith("model/")
+
+
 def test_cat_of_slices_and_raw_bytes_agree(store):
     values = store.record("cat", "main:model/embed.weight", "--slice", "1:3,::8")
     assert values["shape"] == [2, 4]
