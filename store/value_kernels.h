@@ -4,14 +4,13 @@
 
 #include <cstddef>
 
+#include "store/value_totals.h"
 #include "tenon/dtype.h"
-#include "tenon/statistics.h"
 
 namespace tenon {
 
-// Adds `count` elements to `totals`, whose min and max the caller starts at +infinity and -infinity: they still are
-// where no element is a number. No alignment needed. REQUIRES: has_vector_kernel(dtype); at most 2^30 elements.
-void add_dense(DType dtype, const std::byte* bytes, std::size_t count, Statistics& totals) noexcept;
+// Adds `count` elements to `totals`. No alignment needed. REQUIRES: has_vector_kernel(dtype); at most 2^30 elements.
+void add_dense(DType dtype, const std::byte* bytes, std::size_t count, ValueTotals& totals) noexcept;
 
 // All types with statistics but the 8-bit floats.
 bool has_vector_kernel(DType dtype) noexcept;

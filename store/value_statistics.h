@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "store/value_totals.h"
 #include "tenon/dtype.h"
 #include "tenon/statistics.h"
 
@@ -33,8 +34,7 @@ class StatisticsAccumulator {
 
  private:
   DType dtype_;
-  bool has_value_ = false;  // that is not NaN
-  Statistics totals_;
+  ValueTotals totals_;
 };
 
 // Of any strided tensor in memory: dimensions of stride 0 become a weight, dense ones are merged. `shape` and `stride`
