@@ -135,6 +135,7 @@ struct PickleReadOptions {
   std::uint64_t base_offset = 0;  // of the pickle in that file, for messages
   std::size_t max_nodes = std::size_t{1} << 26;
   std::size_t max_marks = std::size_t{1} << 20;  // nested unfinished containers
+  bool is_torchscript = false;  // written by TorchScript's pickler, which calls an enum with its bare value
   // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.
   std::function<NodeId(PickleGraph&, NodeId id)> persistent{};
   // Is told of every class and function that the pickle names, also of those before a flaw.

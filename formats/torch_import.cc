@@ -33,6 +33,7 @@ class SlotTable {
   // A slot of a numpy array's own.
   std::uint32_t add(SlotDraft slot);
   std::vector<SlotDraft>& slots() { return slots_; }
+  std::vector<std::string> keys() const;
 
  private:
   std::uint32_t add(const TorchStorage& storage);
@@ -86,6 +87,12 @@ std::uint32_t SlotTable::add(SlotDraft slot) {
   return static_cast<std::uint32_t>(slots_.size() - 1);
 }
 
+std::vector<std::string> SlotTable::keys() const {
+  std::vector<std::string> keys(slots_.size());
+  for (const auto& [key, slot] : slot_of_key_) keys[slot] = key;
+  return keys;
+}
+
 // torch writes a whole storage; the count of elements it gives with it leaves out a last one that is incomplete.
 void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
   const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
@@ -114,6 +121,7 @@ class Importer {
         graph_(*shared_graph_) {}
 
   Draft run();
+  std::vector<std::string>& slot_keys() { return slot_keys_; }
 
  private:
   // What becomes a row once the walk is over, and whether there is more below it.
@@ -142,6 +150,7 @@ class Importer {
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   std::unordered_set<std::string> names_;
   std::uint64_t names_bytes_ = 0;
+  std::vector<std::string> slot_keys_;
 };
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
@@ -169,6 +178,7 @@ Draft Importer::run() {
   for (const Found& found : found_) become_row(graph_, found.node, found.structure);
   require_rows_only(graph_, pickle_);
   draft_.structure = encode_structure(graph_);
+  slot_keys_ = slots_.keys();
   draft_.slots = std::move(slots_.slots());
   return std::move(draft_);
 }
@@ -312,8 +322,11 @@ Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset) 
   }};
 }
 
-Draft import_torch_object(PickleGraph object, const TorchRecords& records) {
-  return Importer(std::move(object), records).run();
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, std::vector<std::string>* slot_keys) {
+  Importer importer(std::move(object), records);
+  Draft draft = importer.run();
+  if (slot_keys != nullptr) *slot_keys = std::move(importer.slot_keys());
+  return draft;
 }
 
 }  // namespace tenon
