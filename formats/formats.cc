@@ -15,6 +15,8 @@ std::string_view file_format_name(FileFormat format) noexcept {
       return "torch.save legacy stream";
     case FileFormat::torch_tar:
       return "torch.save tar";
+    case FileFormat::torchscript:
+      return "TorchScript archive";
   }
   return "unknown";
 }

@@ -5,6 +5,7 @@
 #include "formats/torch_legacy.h"
 #include "formats/torch_reader.h"
 #include "formats/torch_tar.h"
+#include "formats/torchscript_reader.h"
 
 namespace tenon {
 
@@ -37,6 +38,7 @@ constexpr Reader readers[] = {
     {FileFormat::torch_zip, is_torch_zip, read_torch_archive},
     {FileFormat::torch_legacy, is_torch_legacy, read_torch_legacy},
     {FileFormat::torch_tar, is_torch_tar, read_torch_tar},
+    {FileFormat::torchscript, is_torchscript, read_torchscript},
 };
 
 struct Refusal {
@@ -47,7 +49,6 @@ struct Refusal {
 // Known, and not read. The first that matches tells.
 constexpr Refusal refusals[] = {
     {is_torch_package, refuse_torch_package},
-    {is_torchscript, refuse_torchscript},
 };
 
 }  // namespace

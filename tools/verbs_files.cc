@@ -95,17 +95,21 @@ int fail_in_part(const Error& error, const std::string& path, Output& output) {
   return exit_code::in_part;
 }
 
-void require_torch_ending(const ExportArguments& arguments) {
+// What goes by an ending is what was imported: code that runs stays so, all else is torch.save's.
+FileFormat choose_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
   constexpr std::array<std::string_view, 4> endings = {".pt", ".pth", ".bin", ".ckpt"};
   const std::string ending = fs::path(arguments.out).extension().string();
-  const bool known = arguments.format.empty() ? std::find(endings.begin(), endings.end(), ending) != endings.end()
-                                              : arguments.format == "torch";
-  if (known) return;
+  if (arguments.format == "torch") return FileFormat::torch_zip;
+  if (arguments.format == "torchscript") return FileFormat::torchscript;
+  if (arguments.format.empty() && std::find(endings.begin(), endings.end(), ending) != endings.end()) {
+    const bool runs = ending == ".pt" && target.path.empty() && holds_torchscript(snapshot);
+    return runs ? FileFormat::torchscript : FileFormat::torch_zip;
+  }
   throw Error(ErrorKind::unsupported,
               {.what = arguments.format.empty() ? "no format goes by this ending" : "no such format",
                .file = arguments.out,
                .got = arguments.format.empty() ? ending : arguments.format,
-               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch",
+               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch or torchscript",
                .hint = "name the format with --format torch"});
 }
 
@@ -133,22 +137,21 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 }
 
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
-  require_torch_ending(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  const FileFormat format = choose_format(arguments, target, snapshot);
   std::uint64_t tensors = 0;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    const ExportResult result =
-        export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
-    tensors = result.tensors;
+    const auto write = format == FileFormat::torchscript ? export_torchscript : export_torch;
+    tensors = write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()}).tensors;
   }
   const std::uint64_t nbytes = fs::file_size(arguments.out);
   if (output.is_json()) {
     output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
                              {"prefix", target.path},
                              {"file", arguments.out},
-                             {"format", file_format_name(FileFormat::torch_zip)},
+                             {"format", file_format_name(format)},
                              {"tensors", tensors},
                              {"file_bytes", nbytes}});
   } else {

@@ -33,14 +33,23 @@ def judge_torch(tenon, store, file, folder):
     return "equal under torch 2.13"
 
 
+def judge_torchscript(tenon, store, file, folder):
+    """Code, parameters and buffers; that it runs alike is test_torchscript.py's to say."""
+    out = tenon.export(store, "main", folder / "out.pt")
+    wanted, got = (torch.jit.load(path, map_location="cpu") for path in (file, out))
+    assert_equal(dict(got.state_dict()), dict(wanted.state_dict()))
+    assert getattr(got, "code", "") == getattr(wanted, "code", "")
+    return "loads alike under torch 2.13"
+
+
 JUDGES = {
     "torch.save-zip": judge_torch,
     "legacy-1001": judge_torch,
     "tar:sys_info,pickle,tensors,storages": judge_torch,
+    "torchscript": judge_torchscript,
+    "mobile-bytecode+torchscript": judge_torchscript,
 }
 WAITING = {
-    "torchscript",
-    "mobile-bytecode+torchscript",
     "torchscript-v1(model.json)",
     "safetensors",
     "npy",
