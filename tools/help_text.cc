@@ -44,6 +44,10 @@ Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
 torch.load(weights_only=True). One record per storage: what was tied or a view is so again. Digests are checked
 on the way, and OUT appears only when it is complete; a file that is there is replaced.
 
+A snapshot of a TorchScript archive becomes one again, able to run, where OUT ends in .pt; --format torch writes its
+tensors instead. --format torchscript makes of any other snapshot a module without methods: a dict with string keys is
+a module, each key an attribute, so that C++ reads torch::jit::load(OUT).attr("x").toTensor().
+
 With a PREFIX only that subtree is written, the prefix taken off.
 
 Examples:

@@ -1,11 +1,10 @@
 // What a C++ program does with libtorch: it reads what Tenon wrote, and writes what Tenon reads.
 //
-//   libtorch_peer attr FILE NAME...      the tensor torch::jit::load(FILE).attr(NAME).toModule().attr(NAME)..., as numbers
-//   libtorch_peer values FILE            the root's attributes that are no modules, a line each
-//   libtorch_peer pickle-save FILE       a dict with torch::pickle_save
-//   libtorch_peer pickle-load FILE       what torch::pickle_load finds, a line
-//   libtorch_peer save tensor|vector|module FILE    with torch::save
-//   libtorch_peer load module FILE       torch::load into a module like the one saved; its parameters, a line each
+//   libtorch_peer attr FILE NAME...      the tensor torch::jit::load(FILE).attr(NAME).toModule().attr(NAME)..., as
+//   numbers libtorch_peer values FILE            the root's attributes that are no modules, a line each libtorch_peer
+//   pickle-save FILE       a dict with torch::pickle_save libtorch_peer pickle-load FILE       what torch::pickle_load
+//   finds, a line libtorch_peer save tensor|vector|module FILE    with torch::save libtorch_peer load module FILE
+//   torch::load into a module like the one saved; its parameters, a line each
 #include <torch/script.h>
 #include <torch/torch.h>
 
