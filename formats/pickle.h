@@ -84,7 +84,7 @@ class PickleGraph {
   std::string_view global_module(NodeId id) const noexcept;
   std::string_view global_name(NodeId id) const noexcept;
   bool is_global(NodeId id, std::string_view module, std::string_view name) const noexcept;
-  // Of list, tuple, dict, set, frozenset and persistent; empty for other kinds.
+  // Of list, tuple, dict, set, frozenset and persistent; empty for other kinds and for no_node.
   std::span<const NodeId> items(NodeId id) const noexcept;
   const PickleObject& object(NodeId id) const noexcept { return objects_[nodes_[id].number]; }
   // Calls `visit` with every node that `id` refers to directly.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -153,17 +152,18 @@ class Importer {
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
 void require_rows_only(const PickleGraph& graph, const std::string& file) {
-  std::unordered_set<NodeId> seen;  // containers only: of the rest there may be millions
+  std::vector<bool> is_seen(graph.size());
   std::vector<NodeId> pending{graph.root};
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (!graph.is_container(node) || !seen.insert(node).second) continue;
+    if (!graph.is_container(node) || is_seen[node]) continue;
+    is_seen[node] = true;
     if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
       throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
     }
     graph.for_each_child(node, [&](NodeId child) {
-      if (graph.is_container(child) && !seen.contains(child)) pending.push_back(child);
+      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
     });
   }
 }

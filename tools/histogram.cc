@@ -15,8 +15,10 @@ constexpr std::uint64_t interrupt_interval = 1 << 20;  // elements between two l
 // Statistics of some values, and the mean of those (Welford).
 struct Running {
   Statistics statistics;
-  double count = 0;  // that are not NaN
-  double mean = 0;
+  double count = 0;   // that are not NaN
+  double rest = 0;    // what rounding took from the sum (Neumaier)
+  double origin = 0;  // the first value
+  double mean = 0;    // of what the others are beyond it
 };
 
 void add(Running& running, double value, std::uint64_t times) {
@@ -30,11 +32,16 @@ void add(Running& running, double value, std::uint64_t times) {
   statistics.min = running.count == 0 ? value : std::min(statistics.min, value);
   statistics.max = running.count == 0 ? value : std::max(statistics.max, value);
   const auto weight = static_cast<double>(times);
-  statistics.sum += value * weight;
+  const double sum = statistics.sum + value * weight;
+  const bool is_sum_larger = std::abs(statistics.sum) >= std::abs(value * weight);
+  running.rest += is_sum_larger ? (statistics.sum - sum) + value * weight : (value * weight - sum) + statistics.sum;
+  statistics.sum = sum;
+  if (running.count == 0) running.origin = value;
   running.count += weight;
-  const double deviation = value - running.mean;
+  const double shifted = value - running.origin;  // exact for values that are close, however large they are
+  const double deviation = shifted - running.mean;
   running.mean += deviation * (weight / running.count);
-  statistics.squared_deviations += deviation * (value - running.mean) * weight;
+  statistics.squared_deviations += deviation * (shifted - running.mean) * weight;
 }
 
 // The dimensions of a tensor that lead to other elements, and how often each of those occurs.
@@ -84,6 +91,7 @@ std::optional<Statistics> compute_statistics(const Elements& elements) {
     if (!value) return std::nullopt;
     add(running, *value, walk.times);
   }
+  if (std::isfinite(running.rest)) running.statistics.sum += running.rest;
   return running.statistics;
 }
 

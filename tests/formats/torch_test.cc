@@ -337,6 +337,21 @@ TEST_F(TorchFiles, AcceptWhatIsOddButLegal) {
   EXPECT_NO_THROW(import({tensor(floats("0", 0), {0, {0}, {1}}), {}}));
 }
 
+TEST_F(TorchFiles, OfOldTorchHoldInstancesThatAreGivenTheirState) {
+  const std::string state = "(" + floats("0", 4) + number(1) + tuple({3}) + tuple({1}) + "t";
+  const std::string built = "ctorch\nFloatTensor\n)\x81" + state + "b";
+  const std::string parameter = "ctorch.nn.parameter\nParameter\n" + tensor(floats("0", 4), all_four) + "\x85R";
+  const ImportedFile file =
+      import({"(" + built + parameter + parameter + "(\x89\x89NtbctorchX\nFloatTensor\n)\x81t", {{"0", four_floats}}});
+  const auto& rows = file.draft().tensors;
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].storage_offset_bytes, 4u);
+  EXPECT_EQ(rows[1].kind, TensorKind::parameter);
+  EXPECT_TRUE(rows[1].requires_grad);
+  EXPECT_FALSE(rows[2].requires_grad);
+  EXPECT_NO_THROW(import({"ctorch\nFloatTensor\n)\x81", {}}));  // empty, and no tensor that a row could be
+}
+
 TEST_F(TorchFiles, OfOtherKindsAreNamed) {
   const auto what = [&](const fs::path& path) {
     const Error error = failure(path);
