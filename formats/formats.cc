@@ -4,12 +4,17 @@
 #include <array>
 #include <functional>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "formats/npy_header.h"
+#include "formats/numpy_reader.h"
 #include "formats/pickle.h"
+#include "formats/safetensors_reader.h"
+#include "formats/sharded_reader.h"
 #include "formats/torch_reader.h"
 #include "formats/zip_reader.h"
 #include "mmap/file.h"
@@ -26,7 +31,7 @@ constexpr std::size_t max_globals_shown = 8;
 [[noreturn]] void refuse(const File& file, std::string what, std::string hint = {}) {
   throw Error(ErrorKind::unsupported, {.what = std::move(what),
                                        .file = file.path().string(),
-                                       .wanted = "a file that torch.save wrote since 1.6",
+                                       .wanted = "a file of torch since 1.6, safetensors or numpy",
                                        .hint = std::move(hint)});
 }
 
@@ -55,7 +60,6 @@ bool has_below_top(const ZipReader& zip, std::string_view name) {
   const auto ends_with = [&](std::string_view ending) {
     return find_below_top(zip, [&](std::string_view name) { return name.ends_with(ending); });
   };
-  if (ends_with(".npy") != nullptr) refuse(zip.file(), "numpy archive (.npz) is not supported");
   for (const std::string_view ending : {".pth", ".pt"}) {
     const ZipEntry* inner = ends_with(ending);
     if (inner != nullptr) {
@@ -88,28 +92,6 @@ bool is_legacy_torch(std::string_view bytes) {
 }
 
 bool is_tar(std::string_view bytes) { return bytes.size() >= 262 && bytes.substr(257, 5) == "ustar"; }
-
-// Eight bytes of header length, then a JSON object.
-bool is_safetensors(std::string_view bytes) {
-  return bytes.size() > 8 && bytes[8] == '{' && bytes[6] == '\0' && bytes[7] == '\0';
-}
-
-std::uint64_t safetensors_header_bytes(std::string_view bytes) {
-  std::uint64_t length = 0;
-  for (int i = 7; i >= 0; --i) length = (length << 8) | static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
-  return length;
-}
-
-[[noreturn]] void refuse_safetensors(const File& file, std::string_view bytes) {
-  const std::uint64_t header_bytes = safetensors_header_bytes(bytes);
-  if (header_bytes > file.size_bytes() - 8) {
-    throw Error(ErrorKind::corrupt, {.what = "safetensors header is longer than its file",
-                                     .file = file.path().string(),
-                                     .offset = 0,
-                                     .got = fmt::format("{} bytes", header_bytes)});
-  }
-  refuse(file, "safetensors file is not supported");
-}
 
 // Of a pickle that is no tensor file, the classes and functions it names: what a person wants to know first.
 std::string name_globals(const PickleGraph& graph) {
@@ -153,14 +135,44 @@ bool is_old_pickle(const File& file, std::string_view first_bytes) {
   if (is_tar(bytes)) refuse(file, "tar archive (torch before 0.1.10, or another) is not supported");
   if (bytes.starts_with("PYTORCH1")) refuse(file, "preview format of torch 1.0 is not supported");
   if (bytes.size() >= 8 && bytes.substr(4, 4) == "PTMF") refuse(file, "mobile flatbuffer (.ptl) is not supported");
-  if (bytes.starts_with("\x93NUMPY")) refuse(file, "numpy array (.npy) is not supported");
   if (bytes.starts_with("\x1f\x8b")) refuse(file, "gzip file is not supported", "unpack it first");
-  if (is_safetensors(bytes)) refuse_safetensors(file, bytes);
   if (bytes.starts_with('\x80') || is_old_pickle(file, bytes)) refuse_pickle(file);
   throw Error(ErrorKind::corrupt, {.what = "file is in no format that is known",
                                    .file = file.path().string(),
                                    .offset = 0,
-                                   .wanted = "a file that torch.save wrote"});
+                                   .wanted = "a file of torch, safetensors or numpy"});
+}
+
+struct Understood {
+  FileFormat format;
+  Draft draft;
+};
+
+bool is_torch_zip(const ZipReader& zip) { return has_below_top(zip, "data.pkl") || has_below_top(zip, "model.json"); }
+
+Understood read_zip(std::shared_ptr<const File> file) {
+  auto zip = std::make_shared<const ZipReader>(ZipReader::open(std::move(file)));
+  if (!is_torch_zip(*zip) && is_npz(*zip)) return {FileFormat::npz, read_npz(zip)};
+  const std::string top = torch_top_directory(*zip);
+  return {FileFormat::torch_zip, read_torch_archive(zip, top)};
+}
+
+// By its first bytes. A shard is never an index in turn.
+Understood read_first_of(std::shared_ptr<const File> file, bool may_have_shards) {
+  std::vector<std::byte> first(std::min<std::uint64_t>(first_bytes_wanted, file->size_bytes()));
+  file->read_at(0, first);
+  const std::string_view bytes = as_text(first);
+  if (ZipReader::recognises(first)) return read_zip(std::move(file));
+  if (is_npy(bytes)) return {FileFormat::npy, read_npy(std::move(file))};
+  if (is_safetensors(bytes) && !is_legacy_torch(bytes))
+    return {FileFormat::safetensors, read_safetensors(std::move(file))};
+  if (may_have_shards && may_be_index(bytes)) {
+    const auto open_shard = [](const std::filesystem::path& path) {
+      return read_first_of(std::make_shared<const File>(File::open(path)), false).draft;
+    };
+    return {FileFormat::sharded, read_sharded(*file, open_shard)};
+  }
+  refuse_by_name(*file, bytes);
 }
 
 }  // namespace
@@ -169,6 +181,14 @@ std::string_view file_format_name(FileFormat format) noexcept {
   switch (format) {
     case FileFormat::torch_zip:
       return "torch.save zip";
+    case FileFormat::safetensors:
+      return "safetensors";
+    case FileFormat::npy:
+      return "numpy array";
+    case FileFormat::npz:
+      return "numpy archive";
+    case FileFormat::sharded:
+      return "sharded checkpoint";
   }
   return "unknown";
 }
@@ -179,13 +199,11 @@ struct ImportedFile::State {
 };
 
 ImportedFile ImportedFile::open(const std::filesystem::path& path) {
-  auto file = std::make_shared<const File>(File::open(path));
-  std::vector<std::byte> first(std::min<std::uint64_t>(first_bytes_wanted, file->size_bytes()));
-  file->read_at(0, first);
-  if (!ZipReader::recognises(first)) refuse_by_name(*file, as_text(first));
-  auto zip = std::make_shared<const ZipReader>(ZipReader::open(file));
-  const std::string top = torch_top_directory(*zip);
-  return ImportedFile(std::make_unique<State>(State{FileFormat::torch_zip, read_torch_archive(zip, top)}));
+  std::error_code unknown;  // whatever it is, opening it will tell
+  const bool is_folder = std::filesystem::is_directory(path, unknown);
+  auto file = std::make_shared<const File>(File::open(is_folder ? find_index(path) : path));
+  auto [format, draft] = read_first_of(file, true);
+  return ImportedFile(std::make_unique<State>(State{format, std::move(draft)}));
 }
 
 ImportedFile::ImportedFile(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}

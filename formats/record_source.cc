@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/region_source.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -36,31 +37,18 @@ std::uint32_t power_of_x(std::uint64_t exponent) noexcept {
   return result;
 }
 
-void swap_units(std::span<std::byte> bytes, std::uint64_t width) noexcept {
-  for (std::size_t at = 0; bytes.size() - at >= width; at += width) {
-    const auto unit = bytes.subspan(at, width);
-    std::reverse(unit.begin(), unit.end());
-  }
-}
-
 class RecordSource {
  public:
-  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes)
-      : reader_(std::move(reader)), entry_(entry), swap_bytes_(swap_bytes), crc_(entry.uncompressed_bytes) {}
+  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry)
+      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {}
 
-  void read(std::uint64_t offset, std::span<std::byte> out) {
-    if (out.empty()) return;
-    swap_bytes_ == 1 ? read_raw(offset, out) : read_swapped(offset, out);
-  }
+  void read(std::uint64_t offset, std::span<std::byte> out);
 
  private:
-  void read_raw(std::uint64_t offset, std::span<std::byte> out);
-  void read_swapped(std::uint64_t offset, std::span<std::byte> out);
   void inflate_once();
 
   const std::shared_ptr<const ZipReader> reader_;
   const ZipEntry entry_;
-  const std::uint64_t swap_bytes_;
   CrcTracker crc_;
   std::mutex inflating_;
   std::atomic<bool> is_inflated_ = false;
@@ -69,7 +57,8 @@ class RecordSource {
 
 // pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
 // a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
-void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
+void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
+  if (out.empty()) return;
   if (!entry_.is_stored) {
     inflate_once();
     std::memcpy(out.data(), inflated_.data() + offset, out.size());
@@ -83,22 +72,6 @@ void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
                                      .offset = entry_.data_offset,
                                      .wanted = fmt::format("{:08x}", entry_.crc32)});
   }
-}
-
-// Reads the whole units that the range touches. A rest shorter than a unit at the very end stays as it is.
-void RecordSource::read_swapped(std::uint64_t offset, std::span<std::byte> out) {
-  const std::uint64_t begin = offset - offset % swap_bytes_;
-  std::uint64_t end = offset + out.size();
-  end += (swap_bytes_ - end % swap_bytes_) % swap_bytes_;
-  end = std::min(end, entry_.uncompressed_bytes);
-  if (begin == offset && end - begin == out.size()) {
-    read_raw(offset, out);
-    return swap_units(out, swap_bytes_);
-  }
-  std::vector<std::byte> units(static_cast<std::size_t>(end - begin));
-  read_raw(begin, units);
-  swap_units(units, swap_bytes_);
-  std::memcpy(out.data(), units.data() + (offset - begin), out.size());
 }
 
 // The size was compared with what the tensor needs before, so the claim of the record bounds the memory.
@@ -170,8 +143,9 @@ void CrcTracker::merge_around(std::map<std::uint64_t, Piece>::iterator piece) {
 }
 
 Source make_record_source(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes) {
-  auto record = std::make_shared<RecordSource>(std::move(reader), entry, swap_bytes);
-  return Source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  auto record = std::make_shared<RecordSource>(std::move(reader), entry);
+  Source source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  return make_swapped_source(std::move(source), entry.uncompressed_bytes, swap_bytes);
 }
 
 }  // namespace tenon

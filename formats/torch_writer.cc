@@ -1,14 +1,13 @@
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "formats/pending_file.h"
 #include "formats/torch_object.h"
 #include "formats/zip_writer.h"
 #include "mmap/file.h"
@@ -39,45 +38,6 @@ std::string archive_name(const std::filesystem::path& out) {
       !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
   return is_usable ? name : "archive";
 }
-
-// A file beside `final_path` that gets its name only when it is complete, and is gone otherwise.
-class PendingFile {
- public:
-  explicit PendingFile(std::filesystem::path final_path)
-      : final_path_(std::move(final_path)),
-        pending_path_(pending_name(final_path_)),
-        file_(File::create(pending_path_)) {}
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (is_published_) return;
-    std::error_code ignored;  // the failure that brought us here is the one to report
-    std::filesystem::remove(pending_path_, ignored);
-  }
-
-  File& file() { return file_; }
-
-  void publish(bool sync) {
-    if (sync) file_.sync();
-    rename_file(pending_path_, final_path_);
-    is_published_ = true;
-    if (sync) sync_directory(final_path_.has_parent_path() ? final_path_.parent_path() : ".");
-  }
-
- private:
-  static std::filesystem::path pending_name(const std::filesystem::path& path) {
-    std::array<std::byte, 8> random{};
-    random_bytes(random);
-    std::string digits;
-    for (const std::byte b : random) digits += fmt::format("{:02x}", static_cast<unsigned>(b));
-    return path.string() + "." + digits + ".tmp";
-  }
-
-  std::filesystem::path final_path_;
-  std::filesystem::path pending_path_;
-  File file_;
-  bool is_published_ = false;
-};
 
 }  // namespace
 

@@ -1,10 +1,13 @@
 // import and export: foreign files in and out.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <filesystem>
+#include <set>
+#include <string_view>
+#include <vector>
 
 #include "tenon/formats.h"
 #include "tenon/name.h"
@@ -45,13 +48,17 @@ Draft make_draft(const ImportedFile& file, const std::string& path, const Import
   return draft;
 }
 
-CommitResult commit(Store& store, const Draft& draft, const std::string& path, const std::string& ref, bool quiet) {
+CommitResult commit(Store& store, const Draft& draft, const std::string& path, bool is_sharded, const std::string& ref,
+                    bool quiet) {
   Progress progress(fmt::format("import {}", printable(path)), quiet);
   try {
     return store.commit(draft, {.ref = ref, .progress = progress.callback()});
   } catch (const Error& error) {
-    // Records are checked when they are read, so a damaged file can also show here.
-    const bool in_file = error.facts().file.starts_with(path);
+    // Records are checked when they are read, so a damaged file can also show here. A folder or an index stands for
+    // files beside it.
+    const fs::path folder = fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path();
+    const std::string& file = error.facts().file;
+    const bool in_file = file.starts_with(path) || (is_sharded && fs::path(file).parent_path() == folder);
     if (error.kind() != ErrorKind::corrupt || !in_file) throw;
     throw Failure{error, exit_code::failed};
   }
@@ -84,7 +91,8 @@ void import_one(Store& store, const std::string& path, const ImportedFile& file,
                 Output& output) {
   const auto begin = std::chrono::steady_clock::now();
   const Draft draft = make_draft(file, path, arguments);
-  const CommitResult result = commit(store, draft, path, arguments.ref, output.is_json());
+  const CommitResult result =
+      commit(store, draft, path, file.format() == FileFormat::sharded, arguments.ref, output.is_json());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   report_import(path, file, arguments.ref, result, elapsed.count(), output);
 }
@@ -97,18 +105,79 @@ int fail_in_part(const Error& error, const std::string& path, Output& output) {
   return exit_code::in_part;
 }
 
-void require_torch_ending(const ExportArguments& arguments) {
-  constexpr std::array<std::string_view, 4> endings = {".pt", ".pth", ".bin", ".ckpt"};
-  const std::string ending = fs::path(arguments.out).extension().string();
-  const bool known = arguments.format.empty() ? std::find(endings.begin(), endings.end(), ending) != endings.end()
-                                              : arguments.format == "torch";
-  if (known) return;
+struct OutFormat {
+  std::string_view name;  // of --format
+  std::vector<std::string_view> endings;
+  FileFormat format;
+  void (*write)(const Snapshot&, const fs::path&, const ExportOptions&);
+  bool keeps_sharing;
+};
+
+const std::vector<OutFormat>& out_formats() {
+  static const std::vector<OutFormat> formats = {
+      {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch, true},
+      {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors, false},
+      {"npz", {".npz"}, FileFormat::npz, export_npz, false},
+      {"npy", {".npy"}, FileFormat::npy, export_npy, false}};
+  return formats;
+}
+
+[[noreturn]] void refuse_format(const ExportArguments& arguments, const std::string& ending) {
+  std::vector<std::string_view> names;
+  std::vector<std::string_view> endings;
+  for (const OutFormat& format : out_formats()) {
+    names.push_back(format.name);
+    endings.insert(endings.end(), format.endings.begin(), format.endings.end());
+  }
+  const bool by_ending = arguments.format.empty();
   throw Error(ErrorKind::unsupported,
-              {.what = arguments.format.empty() ? "no format goes by this ending" : "no such format",
+              {.what = by_ending ? "no format goes by this ending" : "no such format",
                .file = arguments.out,
-               .got = arguments.format.empty() ? ending : arguments.format,
-               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch",
-               .hint = "name the format with --format torch"});
+               .got = by_ending ? ending : arguments.format,
+               .wanted = fmt::format("one of {}", fmt::join(by_ending ? endings : names, ", ")),
+               .hint = fmt::format("name the format with --format {}", fmt::join(names, ", "))});
+}
+
+// By --format, else by the ending.
+const OutFormat& find_format(const ExportArguments& arguments) {
+  const std::string ending = fs::path(arguments.out).extension().string();
+  for (const OutFormat& format : out_formats()) {
+    const bool is_meant = arguments.format.empty() ? std::ranges::find(format.endings, ending) != format.endings.end()
+                                                   : arguments.format == format.name;
+    if (is_meant) return format;
+  }
+  refuse_format(arguments, ending);
+}
+
+// Of the exported rows, those that share memory with an earlier one.
+std::size_t count_sharing(const Snapshot& snapshot, const std::vector<std::uint32_t>& rows) {
+  std::set<std::uint32_t> slots;
+  return static_cast<std::size_t>(std::ranges::count_if(rows, [&](std::uint32_t row) {
+    const std::uint32_t slot = snapshot.row(row).slot;
+    return slot != no_slot && !slots.insert(slot).second;
+  }));
+}
+
+void report_export(const ExportArguments& arguments, const Target& target, const OutFormat& format,
+                   const Snapshot& snapshot, Output& output) {
+  const std::uint64_t nbytes = fs::file_size(arguments.out);
+  const std::vector<std::uint32_t> rows = snapshot.select(target.path);
+  const std::size_t copied = format.keeps_sharing ? 0 : count_sharing(snapshot, rows);
+  if (output.is_json()) {
+    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
+                             {"prefix", target.path},
+                             {"file", arguments.out},
+                             {"format", file_format_name(format.format)},
+                             {"tensors", rows.size()},
+                             {"unshared_tensors", copied},
+                             {"file_bytes", nbytes}});
+    return;
+  }
+  output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
+                          format_plural(rows.size(), "tensor"), format_bytes(nbytes)));
+  if (copied == 0) return;
+  output.note(fmt::format("hint: {} memory with another; {} cannot say so, and each was written in full",
+                          copied == 1 ? "1 tensor shares" : fmt::format("{} tensors share", copied), format.name));
 }
 
 }  // namespace
@@ -135,26 +204,14 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 }
 
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
-  require_torch_ending(arguments);
+  const OutFormat& format = find_format(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    format.write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
   }
-  const std::uint64_t nbytes = fs::file_size(arguments.out);
-  const std::size_t tensors = snapshot.select(target.path).size();
-  if (output.is_json()) {
-    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
-                             {"prefix", target.path},
-                             {"file", arguments.out},
-                             {"format", file_format_name(FileFormat::torch_zip)},
-                             {"tensors", tensors},
-                             {"file_bytes", nbytes}});
-  } else {
-    output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
-                            format_plural(tensors, "tensor"), format_bytes(nbytes)));
-  }
+  report_export(arguments, target, format, snapshot, output);
   return exit_code::ok;
 }
 
