@@ -1,13 +1,12 @@
 #include "formats/record_source.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "formats/inflating_reader.h"
 #include "formats/region_source.h"
 #include "tenon/error.h"
 
@@ -40,31 +39,28 @@ std::uint32_t power_of_x(std::uint64_t exponent) noexcept {
 class RecordSource {
  public:
   RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry)
-      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {}
+      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {
+    if (!entry_.is_stored) inflating_.emplace(reader_, entry_);
+  }
 
   void read(std::uint64_t offset, std::span<std::byte> out);
 
  private:
-  void inflate_once();
-
   const std::shared_ptr<const ZipReader> reader_;
   const ZipEntry entry_;
   CrcTracker crc_;
-  std::mutex inflating_;
-  std::atomic<bool> is_inflated_ = false;
-  std::vector<std::byte> inflated_;
+  std::optional<InflatingReader> inflating_;
 };
 
 // pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
 // a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
 void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
   if (out.empty()) return;
-  if (!entry_.is_stored) {
-    inflate_once();
-    std::memcpy(out.data(), inflated_.data() + offset, out.size());
-    return;
+  if (inflating_) {
+    inflating_->read(offset, out);
+  } else {
+    reader_->file().read_at(entry_.data_offset + offset, out);
   }
-  reader_->file().read_at(entry_.data_offset + offset, out);
   if (entry_.crc32 == 0) return;  // the writer was told not to compute it
   if (crc_.add_and_mismatches(offset, out, entry_.crc32)) {
     throw Error(ErrorKind::corrupt, {.what = "CRC of a record differs",
@@ -72,15 +68,6 @@ void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
                                      .offset = entry_.data_offset,
                                      .wanted = fmt::format("{:08x}", entry_.crc32)});
   }
-}
-
-// The size was compared with what the tensor needs before, so the claim of the record bounds the memory.
-void RecordSource::inflate_once() {
-  if (is_inflated_) return;
-  const std::lock_guard lock(inflating_);
-  if (is_inflated_) return;
-  inflated_ = reader_->read(entry_, entry_.uncompressed_bytes);
-  is_inflated_ = true;
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ constexpr std::size_t max_depth = 3;  // the header, an entry, its shape
 constexpr std::size_t max_rank = 64;
 constexpr std::size_t max_token_bytes = std::size_t{4} << 20;
 constexpr std::size_t max_name_bytes = std::size_t{64} << 10;
-// Of all metadata. A pair is counted with what it costs in memory beside its text.
-constexpr std::size_t max_metadata_bytes = std::size_t{16} << 20;
+// Of all metadata, as text that JSON has escaped. A pair is counted with what it costs in memory beside that.
+constexpr std::size_t max_metadata_bytes = std::size_t{4} << 20;
 constexpr std::size_t pair_bytes = 128;
 
 // Follows the header token by token; every state knows which tokens may come.
@@ -188,7 +188,7 @@ void HeaderReader::integer(std::uint64_t value) {
 }
 
 void HeaderReader::add_metadata(std::string_view value) {
-  metadata_bytes_ += key_.size() + value.size() + pair_bytes;
+  metadata_bytes_ += json_quoted(key_).size() + json_quoted(value).size() + pair_bytes;
   if (metadata_bytes_ > max_metadata_bytes) {
     fail(ErrorKind::limit, "safetensors metadata is too large", {},
          fmt::format("at most {} bytes", max_metadata_bytes));

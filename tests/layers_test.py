@@ -31,6 +31,7 @@ BEHIND_ONE_FILE = {
     "xxhash.h": "store/digest.cc",
     "hwy/": "store/value_kernels.cc",
     "libdeflate.h": "formats/deflate.cc",
+    "zlib.h": "formats/inflating_reader.cc",
     "CLI/": "tools/command_line.cc",
     "nlohmann/": ("tools/json.cc", "formats/json_events.cc"),
     "boost/": "mmap/mapping.cc",
