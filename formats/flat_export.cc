@@ -28,14 +28,9 @@ constexpr std::uint64_t max_expanded_bytes = std::uint64_t{1} << 30;
                      .hint = "export to .pt, or select other tensors with REV:PREFIX"});
 }
 
+// Valid rows have extents that multiply to a number of elements, but their bytes may be more than can be counted.
 std::uint64_t dense_bytes(const TensorRow& row) {
-  std::uint64_t nbytes = item_bytes(row.dtype);
-  // Extents of an empty tensor may be of any size.
-  if (std::find(row.shape.begin(), row.shape.end(), 0) != row.shape.end()) return 0;
-  for (const std::int64_t extent : row.shape) {
-    if (__builtin_mul_overflow(nbytes, static_cast<std::uint64_t>(extent), &nbytes)) return UINT64_MAX;
-  }
-  return nbytes;
+  return array_bytes(row.shape, 8 * item_bytes(row.dtype)).value_or(UINT64_MAX);
 }
 
 void require_plain(const Snapshot& snapshot, const TensorRow& row, const std::string& format) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -148,7 +149,11 @@ struct Understood {
   Draft draft;
 };
 
-bool is_torch_zip(const ZipReader& zip) { return has_below_top(zip, "data.pkl") || has_below_top(zip, "model.json"); }
+bool is_torch_zip(const ZipReader& zip) {
+  constexpr std::string_view marks[] = {"data.pkl", "model.json", ".data/extern_modules", ".data/python_version"};
+  return std::any_of(std::begin(marks), std::end(marks),
+                     [&](std::string_view mark) { return has_below_top(zip, mark); });
+}
 
 Understood read_zip(std::shared_ptr<const File> file) {
   auto zip = std::make_shared<const ZipReader>(ZipReader::open(std::move(file)));

@@ -228,13 +228,13 @@ std::string_view LiteralParser::read_string() {
 }
 
 void measure(NpyHeader& header, const std::string& file) {
-  header.nbytes = item_bytes(header.dtype);
-  for (const std::int64_t extent : header.shape) {
-    if (!__builtin_mul_overflow(header.nbytes, static_cast<std::uint64_t>(extent), &header.nbytes)) continue;
+  const auto nbytes = array_bytes(header.shape, 8 * item_bytes(header.dtype));
+  if (!nbytes) {
     throw Error(ErrorKind::corrupt, {.what = "numpy array is impossibly large",
                                      .file = file,
                                      .got = fmt::format("[{}]", fmt::join(header.shape, ", "))});
   }
+  header.nbytes = *nbytes;
   header.stride = header.is_fortran ? column_major_stride(header.shape) : row_major_stride(header.shape);
 }
 

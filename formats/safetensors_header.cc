@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "formats/json_events.h"
+#include "formats/strides.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -211,16 +212,14 @@ void HeaderReader::finish_entry() {
 
 void HeaderReader::check_length(std::uint64_t begin, std::uint64_t end) const {
   const auto shown = [&] { return fmt::format("{} [{}]", entry_.type->name, fmt::join(entry_.shape, ", ")); };
-  std::uint64_t bits = entry_.type->bits;
-  for (const std::int64_t extent : entry_.shape) {
-    if (__builtin_mul_overflow(bits, static_cast<std::uint64_t>(extent), &bits)) {
-      fail(ErrorKind::corrupt, where() + " is impossibly large", shown());
-    }
-  }
-  if (bits % 8 != 0) fail(ErrorKind::corrupt, where() + " does not fill whole bytes", shown());
-  if (bits / 8 == end - begin) return;
+  const auto nbytes = array_bytes(entry_.shape, entry_.type->bits);
+  if (!nbytes) fail(ErrorKind::corrupt, where() + " is impossibly large", shown());
+  std::uint64_t odd_bits = entry_.type->bits % 8;  // of one element; of all, as far as that matters
+  for (const std::int64_t extent : entry_.shape) odd_bits = odd_bits * (static_cast<std::uint64_t>(extent) % 8) % 8;
+  if (odd_bits != 0) fail(ErrorKind::corrupt, where() + " does not fill whole bytes", shown());
+  if (*nbytes == end - begin) return;
   fail(ErrorKind::corrupt, where() + " has a range that its shape does not fill", fmt::format("{} bytes", end - begin),
-       fmt::format("{} bytes for {}", bits / 8, shown()));
+       fmt::format("{} bytes for {}", *nbytes, shown()));
 }
 
 std::optional<SafetensorsMetadata> HeaderReader::finish() {

@@ -7,7 +7,7 @@ namespace tenon {
 namespace {
 
 std::int64_t next_step(std::int64_t step, std::int64_t extent) noexcept {
-  return __builtin_mul_overflow(step, std::max<std::int64_t>(extent, 1), &step) ? 1 : step;
+  return step * std::max<std::int64_t>(extent, 1);
 }
 
 bool is_in_step(std::int64_t extent, std::int64_t stride, std::int64_t step) noexcept {
@@ -19,6 +19,14 @@ bool is_empty(std::span<const std::int64_t> shape) noexcept {
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> array_bytes(std::span<const std::int64_t> shape, std::uint64_t item_bits) noexcept {
+  auto bits = static_cast<std::int64_t>(item_bits);
+  for (const std::int64_t extent : shape) {
+    if (__builtin_mul_overflow(bits, std::max<std::int64_t>(extent, 1), &bits)) return std::nullopt;
+  }
+  return is_empty(shape) ? 0 : (static_cast<std::uint64_t>(bits) + 7) / 8;
+}
 
 std::vector<std::int64_t> row_major_stride(std::span<const std::int64_t> shape) {
   std::vector<std::int64_t> stride(shape.size());
