@@ -20,10 +20,16 @@ namespace {
 constexpr std::uint64_t row_memory_bytes = 1600;
 constexpr std::uint64_t free_memory_bytes = std::uint64_t{32} << 20;
 
+std::uint64_t memory_max(const ImportOptions& options, std::uint64_t file_bytes) {
+  return options.max_memory_bytes != 0 ? options.max_memory_bytes : free_memory_bytes + file_bytes;
+}
+
 }  // namespace
 
-FlatDraft::FlatDraft(std::string file, std::uint64_t file_bytes)
-    : file_(std::move(file)), rows_max_((free_memory_bytes + file_bytes) / row_memory_bytes) {
+FlatDraft::FlatDraft(const ForeignFile& file) : FlatDraft(file, file.file()->size_bytes()) {}
+
+FlatDraft::FlatDraft(const ForeignFile& file, std::uint64_t total_bytes)
+    : file_(file.path()), rows_max_(memory_max(file.options(), total_bytes) / row_memory_bytes) {
   graph_.root = graph_.add_container(PickleKind::dict);
 }
 
@@ -41,7 +47,8 @@ void FlatDraft::add(std::string_view key, TensorDraft row) {
   if (draft_.tensors.size() >= rows_max_) {
     throw Error(ErrorKind::limit, {.what = "file holds more tensors than its size accounts for",
                                    .file = file_,
-                                   .wanted = fmt::format("at most {}", rows_max_)});
+                                   .wanted = fmt::format("at most {}", rows_max_),
+                                   .hint = "if the file can be trusted, allow more memory"});
   }
   const auto index = static_cast<std::int64_t>(draft_.tensors.size());
   row.name = render_name({std::string(key)});

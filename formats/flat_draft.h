@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "formats/foreign_file.h"
 #include "formats/pickle.h"
 #include "tenon/draft.h"
 
@@ -15,8 +16,10 @@ namespace tenon {
 
 class FlatDraft {
  public:
-  // `file` and its size: for messages, and for how many tensors it may hold.
-  FlatDraft(std::string file, std::uint64_t file_bytes);
+  // The file: for messages, and for how many tensors it may hold by its size.
+  explicit FlatDraft(const ForeignFile& file);
+  // Of several files that come to `total_bytes`.
+  FlatDraft(const ForeignFile& file, std::uint64_t total_bytes);
 
   // The row's name and, if it has one of its own, slot are set here. Throws limit for more tensors than a file of that
   // size accounts for.

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 
@@ -135,6 +136,13 @@ std::vector<FlatTensor> select_flat(const Snapshot& snapshot, const std::string&
   }
   require_different_keys(snapshot, tensors, format);
   return tensors;
+}
+
+std::uint64_t count_sharing(const Snapshot& snapshot, const std::vector<FlatTensor>& tensors) {
+  std::unordered_set<std::uint32_t> slots;
+  std::uint64_t count = 0;
+  for (const FlatTensor& tensor : tensors) count += slots.insert(snapshot.row(tensor.row).slot).second ? 0u : 1u;
+  return count;
 }
 
 bool is_fortran_order(const TensorRow& row) noexcept {

@@ -28,6 +28,8 @@ struct FlatTensor {
 // what has no plain elements (no data, quantized, conjugated or negated, of less than a byte) and for two tensors of
 // one key; limit for a tensor that shows its storage over and over. `format` is for messages.
 std::vector<FlatTensor> select_flat(const Snapshot& snapshot, const std::string& prefix, const std::string& format);
+// Of these, how many have a slot in common with an earlier one.
+std::uint64_t count_sharing(const Snapshot& snapshot, const std::vector<FlatTensor>& tensors);
 [[noreturn]] void refuse_dtype(const TensorRow& row, const std::string& format);
 
 enum class ElementOrder : std::uint8_t {

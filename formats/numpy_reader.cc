@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,29 +36,22 @@ Array read_array(const Source& source, std::uint64_t nbytes, const std::string& 
 
 }  // namespace
 
-Draft read_npy(std::shared_ptr<const File> file) {
-  const std::uint64_t nbytes = file->size_bytes();
-  const std::string path = file->path().string();
-  Array array = read_array(make_file_source(std::move(file), 0), nbytes, path);
+bool is_npy(const ForeignFile& file) { return is_npy(file.first()); }
+
+Draft read_npy(const ForeignFile& file) {
+  Array array = read_array(make_file_source(file.file(), 0), file.file()->size_bytes(), file.path());
   return make_lone_draft(std::move(array.row), std::move(array.slot));
 }
 
-bool is_npz(const ZipReader& reader) {
-  const auto& entries = reader.entries();
-  return std::any_of(entries.begin(), entries.end(),
-                     [](const ZipEntry& entry) { return entry.name.ends_with(ending); });
-}
-
-Draft read_npz(std::shared_ptr<const ZipReader> reader) {
-  const std::string path = reader->file().path().string();
-  FlatDraft draft(path, reader->file().size_bytes());
-  for (const ZipEntry& entry : reader->entries()) {
-    const std::string label = fmt::format("{}({})", path, entry.name);
+Draft read_npz(const ForeignFile& file) {
+  FlatDraft draft(file);
+  for (const ZipEntry& entry : file.zip()->entries()) {
+    const std::string label = fmt::format("{}({})", file.path(), entry.name);
     if (!entry.name.ends_with(ending)) {
       throw Error(ErrorKind::unsupported,
                   {.what = "numpy archive holds something that is no array", .file = label, .wanted = "names in .npy"});
     }
-    Array array = read_array(make_record_source(reader, entry, 1), entry.uncompressed_bytes, label);
+    Array array = read_array(make_record_source(file.zip(), entry, 1), entry.uncompressed_bytes, label);
     const std::string_view key = std::string_view(entry.name).substr(0, entry.name.size() - ending.size());
     draft.add(key, std::move(array.row), std::move(array.slot));
   }

@@ -71,7 +71,7 @@ std::uint64_t total_bytes(const Snapshot& snapshot, const std::vector<FlatTensor
 
 }  // namespace
 
-void export_npz(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+ExportResult export_npz(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
   const std::vector<FlatTensor> tensors = select_for_numpy(snapshot, options.prefix);
   ProgressTotal progress(total_bytes(snapshot, tensors), options.progress);
   PendingFile pending(out);
@@ -85,9 +85,10 @@ void export_npz(const Snapshot& snapshot, const std::filesystem::path& out, cons
   }
   zip.finish();
   pending.publish(options.sync);
+  return {.tensors = tensors.size(), .unshared = count_sharing(snapshot, tensors)};
 }
 
-void export_npy(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+ExportResult export_npy(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
   const std::vector<FlatTensor> tensors = select_for_numpy(snapshot, options.prefix);
   if (tensors.size() != 1) {
     throw Error(ErrorKind::invalid_argument, {.what = "a .npy file holds one array",
@@ -106,6 +107,7 @@ void export_npy(const Snapshot& snapshot, const std::filesystem::path& out, cons
     progress.add(piece.size());
   });
   pending.publish(options.sync);
+  return {.tensors = 1};
 }
 
 }  // namespace tenon

@@ -12,6 +12,7 @@ namespace tenon {
 namespace {
 
 constexpr std::uint8_t highest_protocol = 5;
+constexpr std::uint8_t first_protocol_with_nested_names = 4;
 
 }  // namespace
 
@@ -23,6 +24,14 @@ void PickleMachine::fail(ErrorKind kind, std::string what, std::string got, std:
                      .wanted = std::move(wanted)});
 }
 
+void PickleMachine::fail_early(std::string what, std::string got, std::string wanted) const {
+  throw PickleEndsEarly(ErrorKind::corrupt, {.what = std::move(what),
+                                             .file = options_.file,
+                                             .offset = options_.base_offset + opcode_offset_,
+                                             .got = std::move(got),
+                                             .wanted = std::move(wanted)});
+}
+
 std::uint8_t PickleMachine::take_opcode() {
   opcode_offset_ = cursor_;
   return take_byte();
@@ -31,7 +40,7 @@ std::uint8_t PickleMachine::take_opcode() {
 std::string_view PickleMachine::take(std::uint64_t length) {
   const std::size_t remaining = bytes_.size() - cursor_;
   if (length > remaining) {
-    corrupt("pickle ends early", fmt::format("{} bytes", remaining), fmt::format("{} bytes", length));
+    fail_early("pickle ends early", fmt::format("{} bytes", remaining), fmt::format("{} bytes", length));
   }
   const auto* begin = reinterpret_cast<const char*>(bytes_.data()) + cursor_;
   cursor_ += static_cast<std::size_t>(length);
@@ -41,24 +50,34 @@ std::string_view PickleMachine::take(std::uint64_t length) {
 std::string_view PickleMachine::take_line() {
   const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + cursor_, bytes_.size() - cursor_);
   const std::size_t length = rest.find('\n');
-  if (length == std::string_view::npos) corrupt("pickle ends within a line");
+  if (length == std::string_view::npos) fail_early("pickle ends within a line");
   cursor_ += length + 1;
   return rest.substr(0, length);
 }
 
 void PickleMachine::push(NodeId id) {
-  if (graph_.size() > options_.max_nodes) {
+  if (graph_.value_count() > options_.max_nodes) {
     fail(ErrorKind::limit, "pickle holds too many values", fmt::format("more than {}", options_.max_nodes));
   }
-  check_memory();
+  check_growth(stack_, 1);
   stack_.push_back(id);
 }
 
 // A byte of a pickle can stand for a hundred in memory: files made for that are told by what they take in all.
-void PickleMachine::check_memory() const {
-  if (graph_.memory_bytes() + stack_.size() * sizeof(NodeId) <= memory_max_) return;
-  fail(ErrorKind::limit, "pickle holds more values than its size accounts for",
-       fmt::format("more than {} bytes in memory", memory_max_));
+void PickleMachine::check_memory(std::uint64_t more) const {
+  const std::uint64_t ids = stack_.size() * sizeof(NodeId) + memo_.size() * sizeof(NodeId) + grown_bytes_;
+  if (graph_.memory_bytes() + ids + marks_.size() * sizeof(marks_[0]) + more <= memory_max_) return;
+  throw Error(ErrorKind::limit, {.what = "pickle needs more memory than its size accounts for",
+                                 .file = options_.file,
+                                 .offset = options_.base_offset + opcode_offset_,
+                                 .got = fmt::format("more than {} bytes", memory_max_),
+                                 .hint = options_.memory_hint});
+}
+
+void PickleMachine::add_to(std::vector<NodeId>& items, std::span<const NodeId> more) {
+  check_growth(items, more.size());
+  items.insert(items.end(), more.begin(), more.end());
+  grown_bytes_ += more.size_bytes();
 }
 
 NodeId PickleMachine::pop() {
@@ -76,15 +95,35 @@ void PickleMachine::mark() {
   if (marks_.size() >= options_.max_marks) {
     fail(ErrorKind::limit, "pickle nests too deeply", fmt::format("more than {} levels", options_.max_marks));
   }
+  check_growth(marks_, 1);
   marks_.push_back(stack_.size());
 }
 
-std::vector<NodeId> PickleMachine::pop_to_mark() {
+std::span<const NodeId> PickleMachine::items_above_mark() const {
   if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
-  std::vector<NodeId> items(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
+  const auto items = std::span(stack_).subspan(marks_.back());
+  check_memory(items.size_bytes());  // whoever asks copies them
+  return items;
+}
+
+void PickleMachine::drop_to_mark() {
+  if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
   stack_.resize(marks_.back());
   marks_.pop_back();
+}
+
+std::vector<NodeId> PickleMachine::pop_to_mark() {
+  const auto above = items_above_mark();
+  std::vector<NodeId> items(above.begin(), above.end());
+  drop_to_mark();
   return items;
+}
+
+// Tuples have no batches, so that one may be as long as the pickle: its items are copied once.
+void PickleMachine::push_fixed_to_mark(PickleKind kind) {
+  const NodeId id = graph_.add_fixed(kind, items_above_mark());
+  drop_to_mark();
+  push(id);
 }
 
 void PickleMachine::pop_one() {
@@ -104,7 +143,10 @@ void PickleMachine::push_tuple(std::size_t count) {
 // Real memos are dense, so an index cannot exceed the length of the pickle; a vector then serves.
 void PickleMachine::remember(std::uint64_t index, NodeId id) {
   if (index > bytes_.size()) fail(ErrorKind::limit, "pickle memo index is too large", std::to_string(index));
-  if (index >= memo_.size()) memo_.resize(static_cast<std::size_t>(index) + 1, no_node);
+  if (index >= memo_.size()) {
+    check_growth(memo_, static_cast<std::size_t>(index) + 1 - memo_.size());
+    memo_.resize(static_cast<std::size_t>(index) + 1, no_node);
+  }
   if (memo_[index] == no_node) ++remembered_;
   memo_[index] = id;
 }
@@ -117,18 +159,19 @@ void PickleMachine::recall(std::uint64_t index) {
 }
 
 void PickleMachine::check_protocol() {
-  const std::uint8_t protocol = take_byte();
-  if (protocol <= highest_protocol) return;
-  fail(ErrorKind::unsupported, "pickle protocol is too new", std::to_string(protocol), "0 to 5");
+  protocol_ = take_byte();
+  if (protocol_ <= highest_protocol) return;
+  fail(ErrorKind::unsupported, "pickle protocol is too new", std::to_string(protocol_), "0 to 5");
 }
 
 // Frames only help a reader to read ahead.
 void PickleMachine::check_frame() {
-  if (take_little_endian<std::uint64_t>() > bytes_.size() - cursor_) corrupt("pickle frame is longer than the file");
+  if (take_little_endian<std::uint64_t>() > bytes_.size() - cursor_) fail_early("pickle frame is longer than the file");
 }
 
 void PickleMachine::stop() {
   graph_.root = pop();
+  graph_.pickle_bytes = cursor_;
   is_stopped_ = true;
 }
 
@@ -197,12 +240,19 @@ void PickleMachine::push_global_lines() {
   push_global(module, take_line());
 }
 
-void PickleMachine::push_global(std::string_view module, std::string_view name) {
+void PickleMachine::push_global(std::string_view module, std::string_view name) { push(add_global(module, name)); }
+
+NodeId PickleMachine::add_global(std::string_view module, std::string_view name) {
   if (module.empty() || name.empty()) corrupt("pickle names a global without a module or a name");
-  push(graph_.add_global(module, name));
+  if (options_.on_global) options_.on_global(module, name);
+  if (name.find('.') != std::string_view::npos && protocol_ < first_protocol_with_nested_names) {
+    fail(ErrorKind::unsupported, "pickle names a nested attribute before protocol 4",
+         fmt::format("{} {}", module, name));
+  }
+  return graph_.add_global(module, name);
 }
 
-// Dotted names reach attributes of attributes; protocol 2 cannot say them, and no tensor file needs them.
+// A dotted name reaches an attribute of an attribute: a nested class.
 void PickleMachine::push_stack_global() {
   const NodeId name = pop();
   const NodeId module = pop();
@@ -212,15 +262,22 @@ void PickleMachine::push_stack_global() {
   charge_copy(graph_.text(name).size() + graph_.text(module).size());
   const std::string module_text(graph_.text(module));
   const std::string name_text(graph_.text(name));
-  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
-  if (name_text.find('.') != std::string::npos) {
-    fail(ErrorKind::unsupported, "pickle names a nested attribute as a global", module_text + " " + name_text);
-  }
   push_global(module_text, name_text);
+  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
 }
 
 void PickleMachine::push_persistent(NodeId id) {
   push(options_.persistent ? options_.persistent(graph_, id) : graph_.add_persistent(id));
+}
+
+void PickleMachine::push_persistent_line() {
+  const std::string_view text = take_line();
+  if (options_.text_id_hint.empty()) return push_persistent(graph_.add_string(text));
+  throw Error(ErrorKind::unsupported, {.what = "pickle of protocol 0 has lost what it refers to",
+                                       .file = options_.file,
+                                       .offset = options_.base_offset + opcode_offset_,
+                                       .got = std::string(text.substr(0, 200)),
+                                       .hint = options_.text_id_hint});
 }
 
 // What a memo reference lets a short input repeat is bounded by the length of the input.
@@ -242,14 +299,11 @@ void PickleMachine::push_dict_to_mark() {
 }
 
 void PickleMachine::append(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (graph_.is(target, PickleKind::list)) {
-    auto& list = graph_.mutable_items(target);
-    list.insert(list.end(), items.begin(), items.end());
+    add_to(graph_.mutable_items(target), items);
   } else if (graph_.is(target, PickleKind::object)) {
-    auto& list = graph_.mutable_object(target).list_items;
-    list.insert(list.end(), items.begin(), items.end());
+    add_to(graph_.mutable_object(target).list_items, items);
   } else {
     corrupt("pickle appends to something that is not a list");
   }
@@ -262,26 +316,21 @@ void PickleMachine::set_item() {
 }
 
 void PickleMachine::set_items(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (items.size() % 2 != 0) corrupt("pickle gives a dict a key without a value");
   if (graph_.is(target, PickleKind::dict)) {
-    auto& dict = graph_.mutable_items(target);
-    dict.insert(dict.end(), items.begin(), items.end());
+    add_to(graph_.mutable_items(target), items);
   } else if (graph_.is(target, PickleKind::object)) {
-    auto& dict = graph_.mutable_object(target).dict_items;
-    dict.insert(dict.end(), items.begin(), items.end());
+    add_to(graph_.mutable_object(target).dict_items, items);
   } else {
     corrupt("pickle sets an item of something that is not a dict");
   }
 }
 
 void PickleMachine::add_items(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (!graph_.is(target, PickleKind::set)) corrupt("pickle adds an item to something that is not a set");
-  auto& set = graph_.mutable_items(target);
-  set.insert(set.end(), items.begin(), items.end());
+  add_to(graph_.mutable_items(target), items);
 }
 
 void PickleMachine::build() {
@@ -323,9 +372,8 @@ void PickleMachine::new_object_with_keywords() {
 void PickleMachine::instantiate_lines() {
   const std::string_view module = take_line();
   const std::string_view name = take_line();
-  if (module.empty() || name.empty()) corrupt("pickle names a class without a module or a name");
   const auto args = pop_to_mark();
-  instantiate(graph_.add_global(module, name), args);
+  instantiate(add_global(module, name), args);
 }
 
 void PickleMachine::instantiate_stack() {
@@ -345,16 +393,34 @@ std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) 
   const std::string_view name = graph_.global_name(callable);
   const auto items = graph_.items(args);
   if (module == "_codecs" && name == "encode") return native_bytes(PickleKind::bytes, items);
+  if (module == "collections" && name == "OrderedDict") return native_ordered_dict(callable, items);
   if (module != "__builtin__" && module != "builtins") return std::nullopt;
   if (name == "bytearray") return native_bytes(PickleKind::bytearray, items);
+  if (name == "bytes" && items.empty()) return graph_.add_text(PickleKind::bytes, {});
   if ((name != "set" && name != "frozenset") || items.size() != 1) return std::nullopt;
   if (!graph_.is(items[0], PickleKind::list)) return std::nullopt;
   const std::vector<NodeId> members(graph_.items(items[0]).begin(), graph_.items(items[0]).end());
   charge_copy(members.size());
   if (name == "frozenset") return graph_.add_fixed(PickleKind::frozenset, members);
   const NodeId set = graph_.add_container(PickleKind::set);
-  graph_.mutable_items(set) = members;
+  add_to(graph_.mutable_items(set), members);
   return set;
+}
+
+// OrderedDict([[key, value], ...]), as Python 2 had it, is made as Python 3 does: empty, then filled.
+std::optional<NodeId> PickleMachine::native_ordered_dict(NodeId callable, std::span<const NodeId> args) {
+  if (args.size() != 1 || !graph_.is(args[0], PickleKind::list)) return std::nullopt;
+  std::vector<NodeId> pairs;
+  for (const NodeId pair : graph_.items(args[0])) {
+    const auto items = graph_.items(pair);
+    const bool is_pair = graph_.is(pair, PickleKind::list) || graph_.is(pair, PickleKind::tuple);
+    if (!is_pair || items.size() != 2) return std::nullopt;
+    pairs.insert(pairs.end(), items.begin(), items.end());
+  }
+  charge_copy(pairs.size());
+  const NodeId dict = graph_.add_object(callable, graph_.add_tuple({}));
+  graph_.mutable_object(dict).dict_items = std::move(pairs);
+  return dict;
 }
 
 // bytearray(b'..'), bytearray('..', 'latin-1') and encode('..', 'latin1').

@@ -1,12 +1,16 @@
 #include "formats/record_source.h"
 
 #include <algorithm>
+#include <cstring>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
-#include "formats/inflating_reader.h"
+#include "formats/inflate_stream.h"
 #include "formats/region_source.h"
 #include "tenon/error.h"
 
@@ -14,6 +18,7 @@ namespace tenon {
 
 namespace {
 
+constexpr std::uint64_t max_whole_bytes = std::uint64_t{1} << 20;
 constexpr std::uint32_t crc_polynomial = 0xEDB88320u;  // bit-reversed, as zip has it
 
 // Product of two polynomials over GF(2), modulo the CRC's.
@@ -39,35 +44,64 @@ std::uint32_t power_of_x(std::uint64_t exponent) noexcept {
 class RecordSource {
  public:
   RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry)
-      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {
-    if (!entry_.is_stored) inflating_.emplace(reader_, entry_);
-  }
+      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {}
 
   void read(std::uint64_t offset, std::span<std::byte> out);
 
  private:
+  void read_inflated(std::uint64_t offset, std::span<std::byte> out);
+  void open_stream();
+  [[noreturn]] void fail(std::string what) const;
+
   const std::shared_ptr<const ZipReader> reader_;
   const ZipEntry entry_;
   CrcTracker crc_;
-  std::optional<InflatingReader> inflating_;
+  std::once_flag is_stream_open_;
+  std::optional<InflateStream> stream_;
 };
 
 // pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
 // a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
 void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
   if (out.empty()) return;
-  if (inflating_) {
-    inflating_->read(offset, out);
-  } else {
-    reader_->file().read_at(entry_.data_offset + offset, out);
+  if (!entry_.is_stored) {
+    return read_inflated(offset, out);
   }
+  reader_->file().read_at(entry_.data_offset + offset, out);
   if (entry_.crc32 == 0) return;  // the writer was told not to compute it
-  if (crc_.add_and_mismatches(offset, out, entry_.crc32)) {
-    throw Error(ErrorKind::corrupt, {.what = "CRC of a record differs",
-                                     .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
-                                     .offset = entry_.data_offset,
-                                     .wanted = fmt::format("{:08x}", entry_.crc32)});
+  if (crc_.add_and_mismatches(offset, out, entry_.crc32)) fail("CRC of a record differs");
+}
+
+void RecordSource::fail(std::string what) const {
+  throw Error(ErrorKind::corrupt, {.what = std::move(what),
+                                   .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
+                                   .offset = entry_.data_offset});
+}
+
+// What is inflated is not kept, or a small file could fill memory: a short record is inflated anew for each range, a
+// long one from a point near by.
+void RecordSource::read_inflated(std::uint64_t offset, std::span<std::byte> out) {
+  if (entry_.uncompressed_bytes <= max_whole_bytes) {
+    const auto whole = reader_->read(entry_, max_whole_bytes);
+    std::memcpy(out.data(), whole.data() + offset, out.size());
+    return;
   }
+  try {
+    std::call_once(is_stream_open_, [this] { open_stream(); });
+    stream_->read(offset, out);
+  } catch (const InflateFailure& failure) {
+    fail(failure.what());
+  }
+}
+
+void RecordSource::open_stream() {
+  std::uint32_t crc = 0;
+  const auto read = [this](std::uint64_t at, std::span<std::byte> part) {
+    reader_->file().read_at(entry_.data_offset + at, part);
+  };
+  stream_.emplace(read, entry_.compressed_bytes, entry_.uncompressed_bytes,
+                  [&](std::span<const std::byte> piece) { crc = zip_crc32(crc, piece); });
+  if (entry_.crc32 != 0 && crc != entry_.crc32) fail("CRC of a record differs");
 }
 
 }  // namespace

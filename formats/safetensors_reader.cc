@@ -22,8 +22,8 @@ constexpr std::string_view meta_member = "safetensors";
 // Makes a row and a slot of every entry.
 class DraftMaker : public SafetensorsVisitor {
  public:
-  DraftMaker(std::shared_ptr<const File> file, std::uint64_t file_bytes, std::uint64_t data_begin)
-      : file_(std::move(file)), data_begin_(data_begin), draft_(file_->path().string(), file_bytes) {}
+  DraftMaker(const ForeignFile& file, std::uint64_t data_begin)
+      : file_(file.file()), data_begin_(data_begin), draft_(file) {}
 
   void entry(SafetensorsEntry entry) override {
     TensorDraft row{.dtype = entry.type->dtype, .shape = shape_of(entry)};
@@ -126,21 +126,21 @@ class MetaReader : public JsonEvents {
 
 }  // namespace
 
-bool is_safetensors(std::string_view first_bytes) noexcept {
+bool is_safetensors(const ForeignFile& file) {
+  const std::string_view first = file.first();
   // A length of 2^48 or more is no length, and the bytes may be another format's.
-  return first_bytes.size() > safetensors_length_bytes && first_bytes[safetensors_length_bytes] == '{' &&
-         first_bytes[6] == '\0' && first_bytes[7] == '\0';
+  return first.size() > safetensors_length_bytes && first[safetensors_length_bytes] == '{' && first[6] == '\0' &&
+         first[7] == '\0';
 }
 
-Draft read_safetensors(std::shared_ptr<const File> file) {
-  const std::string path = file->path().string();
-  const std::uint64_t file_bytes = file->size_bytes();
-  const std::uint64_t header_bytes = read_length(*file, file_bytes);
+Draft read_safetensors(const ForeignFile& file) {
+  const std::uint64_t file_bytes = file.file()->size_bytes();
+  const std::uint64_t header_bytes = read_length(*file.file(), file_bytes);
   const std::uint64_t data_begin = safetensors_length_bytes + header_bytes;
-  DraftMaker maker(file, file_bytes, data_begin);
+  DraftMaker maker(file, data_begin);
   std::vector<std::byte> json(header_bytes);
-  file->read_at(safetensors_length_bytes, json);
-  const auto metadata = read_safetensors_header(json, path, file_bytes - data_begin, maker);
+  file.file()->read_at(safetensors_length_bytes, json);
+  const auto metadata = read_safetensors_header(json, file.path(), file_bytes - data_begin, maker);
   maker.draft().set_meta(meta_of(metadata));
   return maker.draft().finish();
 }

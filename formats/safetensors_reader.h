@@ -4,24 +4,20 @@
 // meta as the object "safetensors": empty if the file has none, so that export knows to write none.
 #pragma once
 
-#include <cstddef>
-#include <memory>
 #include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 
+#include "formats/foreign_file.h"
 #include "formats/safetensors_header.h"
-#include "mmap/file.h"
 #include "tenon/draft.h"
 
 namespace tenon {
 
 // By the first bytes: a length, and JSON that begins with '{'.
-bool is_safetensors(std::string_view first_bytes) noexcept;
+bool is_safetensors(const ForeignFile& file);
 
 // The draft's sources keep the file. Throws corrupt, limit, and unsupported for element types that Tenon lacks.
-Draft read_safetensors(std::shared_ptr<const File> file);
+Draft read_safetensors(const ForeignFile& file);
 
 // Both directions of the place in meta. What reads it throws unsupported where the values are no strings; nullopt where
 // the snapshot came from elsewhere.

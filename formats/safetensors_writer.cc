@@ -158,9 +158,16 @@ void write_data(const Snapshot& snapshot, const std::vector<Placed>& placed, std
   small.flush();
 }
 
+std::uint64_t count_all_sharing(const Snapshot& snapshot, const std::vector<Placed>& placed) {
+  std::vector<FlatTensor> tensors;
+  for (const Placed& tensor : placed) tensors.push_back(tensor.tensor);
+  return count_sharing(snapshot, tensors);
+}
+
 }  // namespace
 
-void export_safetensors(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+ExportResult export_safetensors(const Snapshot& snapshot, const std::filesystem::path& out,
+                                const ExportOptions& options) {
   const std::vector<Placed> placed = place_all(snapshot, options.prefix);
   const std::vector<std::byte> header = make_header(snapshot, placed);
   ProgressTotal progress(data_bytes(placed), options.progress);
@@ -169,6 +176,7 @@ void export_safetensors(const Snapshot& snapshot, const std::filesystem::path& o
   pending.file().write_at(0, header);
   write_data(snapshot, placed, header.size(), pending.file(), progress);
   pending.publish(options.sync);
+  return {.tensors = placed.size(), .unshared = count_all_sharing(snapshot, placed)};
 }
 
 }  // namespace tenon

@@ -12,6 +12,7 @@
 
 #include "formats/flat_draft.h"
 #include "formats/json_events.h"
+#include "formats/recognition.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -158,8 +159,8 @@ fs::path folder_of(const fs::path& index) { return index.has_parent_path() ? ind
 // Puts drafts together, and holds them to the index.
 class Merger {
  public:
-  Merger(const std::string& index_file, Index index, std::uint64_t total_bytes)
-      : index_file_(index_file), index_(std::move(index)), draft_(index_file, total_bytes) {}
+  Merger(const ForeignFile& file, Index index, std::uint64_t total_bytes)
+      : index_file_(file.path()), index_(std::move(index)), draft_(file, total_bytes) {}
 
   void add(std::uint32_t shard, const fs::path& path, Draft part);
   Draft finish();
@@ -167,7 +168,7 @@ class Merger {
  private:
   void check_place(const std::string& key, std::uint32_t shard, const fs::path& path);
 
-  const std::string& index_file_;
+  std::string index_file_;
   Index index_;
   FlatDraft draft_;
 };
@@ -237,11 +238,19 @@ std::uint64_t total_bytes(const std::vector<fs::path>& shards, const std::string
   return total;
 }
 
+Draft read_shard(const fs::path& path, const ImportOptions& options) {
+  const ForeignFile file = ForeignFile::open(path, options);
+  // One that named itself would never end.
+  if (is_index(file)) throw Error(ErrorKind::unsupported, {.what = "shard is an index in turn", .file = path.string()});
+  return std::move(read_recognised(file).draft);
+}
+
 }  // namespace
 
-bool may_be_index(std::string_view first_bytes) noexcept {
-  const std::size_t begin = first_bytes.find_first_not_of(" \t\r\n");
-  return begin != first_bytes.npos && first_bytes[begin] == '{';
+bool is_index(const ForeignFile& file) {
+  const std::string_view first = file.first();
+  const std::size_t begin = first.find_first_not_of(" \t\r\n");
+  return begin != first.npos && first[begin] == '{';
 }
 
 fs::path find_index(const fs::path& folder) {
@@ -258,13 +267,14 @@ fs::path find_index(const fs::path& folder) {
                .hint = found.empty() ? "" : "name the one that is meant"});
 }
 
-Draft read_sharded(const File& index_file, const std::function<Draft(const fs::path&)>& open_shard) {
-  const std::string path = index_file.path().string();
-  Index index = read_index(index_file);
+Draft read_sharded(const ForeignFile& file) {
+  Index index = read_index(*file.file());
   std::vector<fs::path> shards;
-  for (const std::string& name : index.shards) shards.push_back(folder_of(index_file.path()) / name);
-  Merger merger(path, std::move(index), total_bytes(shards, path));
-  for (std::uint32_t i = 0; i < shards.size(); ++i) merger.add(i, shards[i], open_shard(shards[i]));
+  for (const std::string& name : index.shards) shards.push_back(folder_of(file.file()->path()) / name);
+  Merger merger(file, std::move(index), total_bytes(shards, file.path()));
+  for (std::uint32_t i = 0; i < shards.size(); ++i) {
+    merger.add(i, shards[i], read_shard(shards[i], {.max_memory_bytes = file.options().max_memory_bytes}));
+  }
   return merger.finish();
 }
 

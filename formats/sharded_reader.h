@@ -3,25 +3,22 @@
 //
 // Errors: not_found for a shard that is not there; corrupt for a tensor that is not where the index has it, or is there
 // without being in the index; unsupported for a file name that leads out of the folder, and for a shard that is no flat
-// dict of tensors; limit.
+// dict of tensors, or an index in turn; limit.
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <string_view>
 
-#include "mmap/file.h"
+#include "formats/foreign_file.h"
 #include "tenon/draft.h"
 
 namespace tenon {
 
-// Whether the first bytes begin a JSON object.
-bool may_be_index(std::string_view first_bytes) noexcept;
+// Whether it begins as a JSON object does.
+bool is_index(const ForeignFile& file);
 
 // The one index in a folder. Throws not_found if there is none, invalid_argument if there are several.
 std::filesystem::path find_index(const std::filesystem::path& folder);
 
-// `open_shard` reads one file into a draft that keeps what it needs; it must not follow an index in turn.
-Draft read_sharded(const File& index, const std::function<Draft(const std::filesystem::path&)>& open_shard);
+Draft read_sharded(const ForeignFile& index);
 
 }  // namespace tenon

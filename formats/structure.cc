@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/structure_parts.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -15,12 +16,14 @@ namespace {
 
 constexpr std::size_t max_depth = 10'000;
 constexpr std::size_t max_name_bytes = 64 * 1024;
+constexpr std::size_t max_repeats = std::size_t{1} << 20;
 constexpr std::size_t max_literal_bytes = 256;
 constexpr int max_literal_depth = 8;
 
 struct Child {
   NodeId node = no_node;         // no_node: nothing to walk at this position
   std::optional<PathKey> key{};  // nullopt: the name of its owner
+  std::string_view suffix{};     // is added to that
 };
 
 // A place on the way down: `owner` was reached, the content of `content` is walked.
@@ -29,6 +32,8 @@ struct Frame {
   NodeId content;
   std::size_t name_bytes;
   std::size_t position = 0;
+  std::optional<std::vector<StructurePart>> parts{};  // where `content` is an object whose content is known
+  bool has_finds = false;                             // something below was not as it was, or is not known yet
 };
 
 class Walker {
@@ -39,7 +44,8 @@ class Walker {
         file_(file),
         is_on_path_(graph.size()),
         is_visited_(graph.size()),
-        repeats_left_(graph.size() + 1024) {}
+        has_finds_(graph.size()),
+        repeats_left_(graph.size() + max_repeats) {}
 
   void run() {
     reach(graph_.root);
@@ -50,9 +56,11 @@ class Walker {
   void advance();
   void reach(NodeId node);
   void leave();
+  void note_find();
   [[noreturn]] void fail(const char* what, std::string wanted) const;
-  std::size_t child_count(NodeId node) const;
-  Child child_at(NodeId node, std::size_t position) const;
+  std::optional<std::vector<StructurePart>> parts_of(NodeId node) const;
+  std::size_t child_count(const Frame& frame) const;
+  Child child_at(const Frame& frame, std::size_t position) const;
   Child child_of_object(const PickleObject& object, std::size_t position) const;
   Child pair_at(std::span<const NodeId> pairs, std::size_t position) const;
   bool is_walked(NodeId node) const { return graph_.is_container(node); }
@@ -62,6 +70,7 @@ class Walker {
   const std::string& file_;
   std::vector<bool> is_on_path_;
   std::vector<bool> is_visited_;
+  std::vector<bool> has_finds_;  // of what was visited and left
   std::size_t repeats_left_;
   std::string name_;
   std::vector<Frame> frames_;
@@ -70,28 +79,42 @@ class Walker {
 void Walker::advance() {
   Frame& frame = frames_.back();
   name_.resize(frame.name_bytes);
-  if (frame.position == child_count(frame.content)) return leave();
-  const Child child = child_at(frame.content, frame.position++);
+  if (frame.position == child_count(frame)) return leave();
+  const Child child = child_at(frame, frame.position++);
   if (child.node == no_node || !is_walked(child.node)) return;
   if (child.key) append_component(name_, *child.key);
+  name_ += name_.empty() && child.suffix.starts_with('.') ? child.suffix.substr(1) : child.suffix;
   reach(child.node);
 }
 
 void Walker::reach(NodeId node) {
-  if (!is_walked(node) || is_on_path_[node]) return;
-  if (is_visited_[node]) {
-    if (repeats_left_ == 0) return;
-    --repeats_left_;
-  }
+  if (!is_walked(node)) return;
+  if (is_on_path_[node]) return note_find();
+  if (is_visited_[node] && !has_finds_[node]) return;  // nothing to find, however many places it is at
+  if (is_visited_[node] && repeats_left_-- == 0) fail("object is at too many places in itself", "fewer shared parts");
   is_visited_[node] = true;
   if (frames_.size() >= max_depth) fail("object is nested too deeply", fmt::format("at most {} levels", max_depth));
   if (name_.size() > max_name_bytes)
     fail("the names on the way to a value are too long", fmt::format("at most {} bytes", max_name_bytes));
   const NodeId content = visit_(node, name_);
+  if (content != node) {
+    has_finds_[node] = true;
+    note_find();
+  }
   if (content == no_node || !is_walked(content)) return;
   if (content != node && is_on_path_[content]) return;
   is_on_path_[node] = is_on_path_[content] = true;
-  frames_.push_back({node, content, name_.size()});
+  frames_.push_back({.owner = node, .content = content, .name_bytes = name_.size(), .parts = parts_of(content)});
+}
+
+std::optional<std::vector<StructurePart>> Walker::parts_of(NodeId node) const {
+  if (!graph_.is(node, PickleKind::object)) return std::nullopt;
+  return parts_of_object(graph_, graph_.object(node));
+}
+
+// What closes a cycle counts, for what is below it is not known yet.
+void Walker::note_find() {
+  if (!frames_.empty()) frames_.back().has_finds = true;
 }
 
 void Walker::fail(const char* what, std::string wanted) const {
@@ -99,18 +122,25 @@ void Walker::fail(const char* what, std::string wanted) const {
 }
 
 void Walker::leave() {
-  is_on_path_[frames_.back().owner] = false;
-  is_on_path_[frames_.back().content] = false;
+  const Frame left = frames_.back();
+  is_on_path_[left.owner] = false;
+  is_on_path_[left.content] = false;
   frames_.pop_back();
+  if (!left.has_finds) return;
+  has_finds_[left.owner] = has_finds_[left.content] = true;
+  note_find();
 }
 
-std::size_t Walker::child_count(NodeId node) const {
-  if (graph_.kind(node) != PickleKind::object) return graph_.items(node).size();
-  const PickleObject& object = graph_.object(node);
+std::size_t Walker::child_count(const Frame& frame) const {
+  if (frame.parts) return frame.parts->size();
+  if (graph_.kind(frame.content) != PickleKind::object) return graph_.items(frame.content).size();
+  const PickleObject& object = graph_.object(frame.content);
   return 3 + object.list_items.size() + object.dict_items.size();
 }
 
-Child Walker::child_at(NodeId node, std::size_t position) const {
+Child Walker::child_at(const Frame& frame, std::size_t position) const {
+  if (frame.parts) return {.node = (*frame.parts)[position].node, .suffix = (*frame.parts)[position].suffix};
+  const NodeId node = frame.content;
   switch (graph_.kind(node)) {
     case PickleKind::dict:
       return pair_at(graph_.items(node), position);
@@ -245,8 +275,9 @@ std::optional<NodeId> find_in_structure(const PickleGraph& graph, std::string_vi
     if (is_match && !found) found = node;
     const bool may_lead_there = !found && (here.empty() || name.starts_with(here));
     if (!may_lead_there) return no_node;
+    // A tensor's own content is not walked, only what comes with it.
     const auto row = structure_row(graph, node);
-    return row ? row->attributes : node;
+    return !row || row->scales != no_node ? node : row->attributes;
   });
   return found;
 }

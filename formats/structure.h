@@ -2,10 +2,11 @@
 //
 // On disk it is a protocol-2 pickle in which a persistent id is an integer: the row of a tensor. Two calls stand for
 // what a row cannot express; nobody ever makes them, they are markers:
-//   tenon.structure tensor(row, type, attributes)   a tensor with its Python class (a global, or None where the row's
-//   kind
-//                                                   says it all) and its attribute state (or None)
-//   tenon.structure storage(row)                    the storage itself, not a tensor; the row spans the whole slot
+//   tenon.structure tensor(row, type, attributes[, scales, zero_points])
+//       a tensor with its Python class (a global, or None where the row's kind says it all), its attribute state (or
+//       None), and what a quantizer has for each channel; of a numpy array, the type is the function that rebuilds it
+//   tenon.structure storage(row)
+//       the storage itself, not a tensor: the slot, or the part of it that the row spans
 #pragma once
 
 #include <cstddef>
@@ -26,11 +27,13 @@ inline constexpr std::string_view structure_module = "tenon.structure";
 
 // Walks everything below `graph.root` in insertion order and gives every place its name (see tenon/name.h). A dict's
 // value is named by its key, an item of a list or tuple by its index; where an object has only one kind of
-// content, that is named directly (`optimizer/param_groups`), else by <args>, <items>, <state>.
+// content, that is named directly (`optimizer/param_groups`), else by <args>, <items>, <state>. What known calls hold
+// is named as structure_parts.h says (`w.indices`).
 //
 // `visit` is called with every container, object and persistent id, and returns the node whose content is walked below
-// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place while that costs
-// at most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth and names.
+// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place, unless `visit`
+// returned every node below it as it was: then there is nothing to find. Cycles end where they close. Throws limit for
+// absurd depth and names, and where shared containers make absurdly many places.
 using StructureVisitor = std::function<NodeId(NodeId node, const std::string& name)>;
 // `file` is for its message.
 void walk_structure(const PickleGraph& graph, const StructureVisitor& visit, const std::string& file = {});
@@ -44,6 +47,8 @@ struct StructureRow {
   bool is_storage = false;
   NodeId type = no_node;        // the Python class, if it is not plain
   NodeId attributes = no_node;  // Python attribute state
+  NodeId scales = no_node;      // of a quantizer's channels; with zero_points or not at all
+  NodeId zero_points = no_node;
 };
 
 // What a node of a decoded structure says about a row; nullopt if it is neither a persistent id nor a marker.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "formats/numpy_value.h"
 #include "formats/structure.h"
 #include "tenon/formats.h"
 #include "tenon/name.h"
@@ -58,19 +59,22 @@ class Describer {
 };
 
 void Describer::show(const Line& line) {
-  const bool is_repeated = graph_.is_container(line.node) && is_shown_[line.node] && !is_inline(line.node);
+  const bool is_container = graph_.is_container(line.node);
+  const bool is_repeated = is_container && is_shown_[line.node] && !is_inline(line.node);
   text_ += fmt::format("{:{}}{}{}{}\n", "", 2 * std::min(line.depth, max_indent), line.label, summary(line.node),
                        is_repeated ? " (as above)" : "");
-  if (is_repeated) return;
+  if (is_repeated || !is_container) return;
   is_shown_[line.node] = true;
   if (line.depth < max_indent) show_content(line);
 }
 
 void Describer::show_content(const Line& line) {
-  if (!graph_.is_container(line.node) || is_inline(line.node)) return;
+  if (!graph_.is_container(line.node) || is_inline(line.node) || numpy_scalar_text(graph_, line.node)) return;
   std::vector<Line> lines;
   const std::size_t depth = line.depth + 1;
   if (const auto row = structure_row(graph_, line.node)) {
+    if (row->scales != no_node) lines.push_back({row->scales, "scales: ", depth});
+    if (row->zero_points != no_node) lines.push_back({row->zero_points, "zero_points: ", depth});
     if (row->attributes != no_node) lines.push_back({row->attributes, "attributes: ", depth});
   } else if (graph_.is(line.node, PickleKind::dict)) {
     show_pairs(graph_.items(line.node), lines, depth);
@@ -124,6 +128,7 @@ std::string Describer::summary(NodeId node) const {
     case PickleKind::frozenset:
       return fmt::format("frozenset of {}", size);
     case PickleKind::object: {
+      if (const auto text = numpy_scalar_text(graph_, node)) return *text;
       const NodeId callable = graph_.object(node).callable;
       return graph_.is(callable, PickleKind::global) ? scalar(callable) : "object";
     }
@@ -134,7 +139,9 @@ std::string Describer::summary(NodeId node) const {
 
 std::string Describer::row_text(const StructureRow& row) const {
   std::string text = (row.is_storage ? "storage of " : "") + describe_row_(row.row);
-  if (row.type != no_node) text += " " + scalar(row.type);
+  if (row.type != no_node) {
+    text += fmt::format(" {}", is_numpy_rebuild(graph_, row.type) ? numpy_array_wrapper : scalar(row.type));
+  }
   return text;
 }
 
@@ -186,9 +193,27 @@ std::string Describer::inline_items(NodeId node) const {
   }
 }
 
-std::string row_text(const Snapshot& snapshot, std::uint32_t index) {
-  const TensorRow row = snapshot.row(index);
-  return fmt::format("{} [{}]", dtype_info(row.dtype).name, fmt::join(row.shape, ", "));
+std::string row_text(DType dtype, std::span<const std::int64_t> shape) {
+  return fmt::format("{} [{}]", dtype_info(dtype).name, fmt::join(shape, ", "));
+}
+
+// What is described, wherever it is.
+struct Rows {
+  std::uint32_t size;
+  std::function<std::string(std::uint32_t)> name;
+  std::function<std::string(std::uint32_t)> text;
+};
+
+std::string describe_rows(const Rows& rows, std::span<const std::byte> structure) {
+  if (!structure.empty()) {
+    const auto itself = [](std::uint32_t row) { return row; };
+    return describe_graph(decode_structure(structure, rows.size, itself), rows.text);
+  }
+  std::string text = fmt::format("names of {} tensors\n", rows.size);
+  for (std::uint32_t i = 0; i < rows.size; ++i) {
+    text += fmt::format("  {}: {}\n", printable(rows.name(i)), rows.text(i));
+  }
+  return text;
 }
 
 }  // namespace
@@ -198,16 +223,19 @@ std::string describe_graph(const PickleGraph& graph, const std::function<std::st
 }
 
 std::string describe_structure(const Snapshot& snapshot) {
-  if (!snapshot.structure().empty()) {
-    const auto itself = [](std::uint32_t row) { return row; };
-    const PickleGraph graph = decode_structure(snapshot.structure(), snapshot.size(), itself);
-    return describe_graph(graph, [&](std::uint32_t row) { return row_text(snapshot, row); });
-  }
-  std::string text = fmt::format("names of {} tensors\n", snapshot.size());
-  for (std::uint32_t i = 0; i < snapshot.size(); ++i) {
-    text += fmt::format("  {}: {}\n", printable(snapshot.row(i).name), row_text(snapshot, i));
-  }
-  return text;
+  return describe_rows(
+      {.size = snapshot.size(),
+       .name = [&](std::uint32_t i) { return std::string(snapshot.row(i).name); },
+       .text = [&](std::uint32_t i) { return row_text(snapshot.row(i).dtype, snapshot.row(i).shape); }},
+      snapshot.structure());
+}
+
+std::string describe_structure(const Draft& draft) {
+  return describe_rows(
+      {.size = static_cast<std::uint32_t>(draft.tensors.size()),
+       .name = [&](std::uint32_t i) { return draft.tensors[i].name; },
+       .text = [&](std::uint32_t i) { return row_text(draft.tensors[i].dtype, draft.tensors[i].shape); }},
+      draft.structure);
 }
 
 }  // namespace tenon

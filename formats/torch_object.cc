@@ -1,5 +1,6 @@
 #include "formats/torch_object.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -8,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "formats/numpy_value.h"
+#include "formats/quantizer.h"
 #include "formats/structure.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
@@ -15,6 +18,8 @@
 namespace tenon {
 
 namespace {
+
+constexpr std::uint64_t leaf_bytes = 64 * 1024;  // as VerifiedReader has them
 
 // `name` continues `prefix` with whole components.
 bool is_below(std::string_view name, std::string_view prefix) {
@@ -79,9 +84,8 @@ class Rebuilder {
   TorchObject run() {
     find_rows();
     choose_storage_types();
-    for (const auto& [node, row] : rows_)
-      graph_.become(node, row.is_storage ? make_storage_reference(row.row) : make_tensor(row));
-    return {std::move(graph_), std::move(slots_)};
+    for (const auto& [node, row] : rows_) graph_.become(node, make_value(row));
+    return {std::move(graph_), std::move(records_), rows_.size()};
   }
 
  private:
@@ -99,14 +103,18 @@ class Rebuilder {
 
   void find_rows();
   void note_use(const StructureRow& row);
+  bool is_part_of_slot(const TensorRow& row) const;
   void choose_storage_types();
+  NodeId make_value(const StructureRow& structure);
+  NodeId make_array(const StructureRow& structure);
   NodeId make_tensor(const StructureRow& structure);
-  Call base_call(const TensorRow& row, bool requires_grad);
+  Call base_call(const StructureRow& structure, bool requires_grad);
   Call dense_call(const TensorRow& row, bool requires_grad);
-  NodeId make_storage_reference(std::uint32_t row) {
-    return graph_.add_persistent(storage_reference(table_.row(row).slot));
-  }
+  Call quantized_call(const StructureRow& structure, bool requires_grad);
+  NodeId quantizer(const StructureRow& structure);
+  NodeId make_storage_reference(const TensorRow& row);
   NodeId storage_reference(std::uint32_t slot);
+  NodeId reference_to(std::size_t key, DType storage_dtype);
   NodeId offset_of(const TensorRow& row);
   NodeId dtype_global(DType dtype) { return global("torch", dtype_info(dtype).name); }
   NodeId metadata(const TensorRow& row);
@@ -120,7 +128,8 @@ class Rebuilder {
   PickleGraph graph_;
   std::vector<std::pair<NodeId, StructureRow>> rows_;
   std::unordered_map<std::uint32_t, SlotUse> uses_;
-  std::vector<std::uint32_t> slots_;
+  std::map<std::pair<std::uint32_t, std::uint64_t>, NodeId> parts_;  // by slot and offset: storages within slots
+  std::vector<TorchObjectRecord> records_;
   std::map<std::string, NodeId, std::less<>> shared_;
 };
 
@@ -132,15 +141,19 @@ void Rebuilder::find_rows() {
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (is_seen[node]) continue;
+    if (!graph_.is_container(node) || is_seen[node]) continue;
     is_seen[node] = true;
     children.clear();
     if (const auto row = structure_row(graph_, node)) {
       rows_.emplace_back(node, *row);
       note_use(*row);
-      if (row->attributes != no_node) children.push_back(row->attributes);
+      for (const NodeId child : {row->scales, row->zero_points, row->attributes}) {
+        if (child != no_node) children.push_back(child);
+      }
     } else {
-      graph_.for_each_child(node, [&](NodeId child) { children.push_back(child); });
+      graph_.for_each_child(node, [&](NodeId child) {
+        if (graph_.is_container(child)) children.push_back(child);  // of the rest there may be millions
+      });
     }
     pending.insert(pending.end(), children.rbegin(), children.rend());
   }
@@ -153,11 +166,13 @@ void Rebuilder::note_use(const StructureRow& structure) {
     throw Error(ErrorKind::corrupt,
                 {.what = "structure has a storage where the row has none", .got = printable(row.name)});
   }
+  const bool is_in_pickle = !structure.is_storage && is_numpy_rebuild(graph_, structure.type);
+  if (is_in_pickle || (structure.is_storage && is_part_of_slot(row))) return;
   const auto [entry, is_new] = uses_.try_emplace(row.slot);
   SlotUse& use = entry->second;
   if (is_new) {
-    use.key = slots_.size();
-    slots_.push_back(row.slot);
+    use.key = records_.size();
+    records_.push_back({.slot = row.slot, .nbytes = table_.slot(row.slot).nbytes});
   }
   if (structure.is_storage) {
     use.has_bare_storage = true;
@@ -166,6 +181,14 @@ void Rebuilder::note_use(const StructureRow& structure) {
   } else if (*use.common_dtype != row.dtype) {
     use.common_dtype = DType::invalid;
   }
+}
+
+// torch 2 writes no storage that is a part of another: it becomes a record of its own, and shares no longer.
+bool Rebuilder::is_part_of_slot(const TensorRow& row) const {
+  if (row.shape.size() != 1) return false;
+  const std::uint64_t item = item_bytes(row.dtype);
+  const std::uint64_t nbytes = static_cast<std::uint64_t>(row.shape[0]) * item;
+  return row.storage_offset_bytes != 0 || nbytes + item <= table_.slot(row.slot).nbytes;
 }
 
 // Typed where torch itself would, and also where an untyped slot has tensors of one such type only: old releases of
@@ -182,11 +205,31 @@ void Rebuilder::choose_storage_types() {
   }
 }
 
+NodeId Rebuilder::make_value(const StructureRow& structure) {
+  if (structure.is_storage) return make_storage_reference(table_.row(structure.row));
+  return is_numpy_rebuild(graph_, structure.type) ? make_array(structure) : make_tensor(structure);
+}
+
+// Numpy's arrays have their bytes in the pickle.
+NodeId Rebuilder::make_array(const StructureRow& structure) {
+  const TensorRow row = table_.row(structure.row);
+  std::uint64_t nbytes = item_bytes(row.dtype);
+  for (const std::int64_t extent : row.shape) nbytes *= static_cast<std::uint64_t>(extent);
+  const bool is_there = row.slot != no_slot && row.storage_offset_bytes <= table_.slot(row.slot).nbytes &&
+                        nbytes <= table_.slot(row.slot).nbytes - row.storage_offset_bytes;
+  if (!is_there) {
+    throw Error(ErrorKind::unsupported, {.what = "numpy array does not lie in one piece", .got = printable(row.name)});
+  }
+  std::vector<std::byte> bytes(nbytes);
+  if (nbytes != 0) part_reader(table_, {row.slot, row.storage_offset_bytes, nbytes})(0, bytes);
+  return make_numpy_array(graph_, structure.type, row, bytes);
+}
+
 // torch._tensor _rebuild_from_type_v2 and _rebuild_parameter_with_state add what only Python knows.
 NodeId Rebuilder::make_tensor(const StructureRow& structure) {
   const TensorRow row = table_.row(structure.row);
   const bool is_parameter = row.kind == TensorKind::parameter;
-  Call made = base_call(row, is_parameter ? false : row.requires_grad);
+  Call made = base_call(structure, is_parameter ? false : row.requires_grad);
   const bool has_attributes = structure.attributes != no_node;
   const NodeId attributes = has_attributes ? structure.attributes : graph_.add_none();
   if (is_parameter) {
@@ -204,15 +247,41 @@ NodeId Rebuilder::make_tensor(const StructureRow& structure) {
                graph_.add_tuple({made.function, type, made.args, attributes})});
 }
 
-Rebuilder::Call Rebuilder::base_call(const TensorRow& row, bool requires_grad) {
-  if (!row.quantizer.empty()) {
-    throw Error(ErrorKind::unsupported,
-                {.what = "tensor with a quantizer of its own cannot be exported", .got = printable(row.name)});
-  }
+Rebuilder::Call Rebuilder::base_call(const StructureRow& structure, bool requires_grad) {
+  const TensorRow row = table_.row(structure.row);
+  if (!row.quantizer.empty()) return quantized_call(structure, requires_grad);
   if (row.slot != no_slot) return dense_call(row, requires_grad);
   return {global("torch._utils", "_rebuild_meta_tensor_no_storage"),
           graph_.add_tuple(
               {dtype_global(row.dtype), extents(row.shape), extents(row.stride), graph_.add_boolean(requires_grad)})};
+}
+
+Rebuilder::Call Rebuilder::quantized_call(const StructureRow& structure, bool requires_grad) {
+  const TensorRow row = table_.row(structure.row);
+  const bool is_typed = row.slot != no_slot && uses_.at(row.slot).storage_dtype == row.dtype;
+  if (!is_typed) {
+    throw Error(ErrorKind::unsupported,
+                {.what = "quantized tensor shares its storage with another element type", .got = printable(row.name)});
+  }
+  const NodeId storage = graph_.add_persistent(storage_reference(row.slot));
+  return {global("torch._utils", "_rebuild_qtensor"),
+          graph_.add_tuple({storage, offset_of(row), extents(row.shape), extents(row.stride), quantizer(structure),
+                            graph_.add_boolean(requires_grad), hooks()})};
+}
+
+NodeId Rebuilder::quantizer(const StructureRow& structure) {
+  const TensorRow row = table_.row(structure.row);
+  const auto parsed = parse_quantizer(row.quantizer);
+  const bool lacks_parts = parsed && parsed->is_per_channel() && structure.scales == no_node;
+  if (!parsed || lacks_parts) {
+    throw Error(ErrorKind::unsupported, {.what = "tensor has a quantizer that is not known, or not whole",
+                                         .got = fmt::format("{}: {}", printable(row.name), row.quantizer)});
+  }
+  const NodeId scheme = global("torch", parsed->scheme);
+  if (parsed->is_per_channel()) {
+    return graph_.add_tuple({scheme, structure.scales, structure.zero_points, graph_.add_integer(parsed->axis)});
+  }
+  return graph_.add_tuple({scheme, graph_.add_floating(parsed->scale), graph_.add_integer(parsed->zero_point)});
 }
 
 Rebuilder::Call Rebuilder::dense_call(const TensorRow& row, bool requires_grad) {
@@ -229,18 +298,32 @@ Rebuilder::Call Rebuilder::dense_call(const TensorRow& row, bool requires_grad) 
   return {function, graph_.add_fixed(PickleKind::tuple, args)};
 }
 
-// ('storage', class, key, location, numel), one node per slot.
+NodeId Rebuilder::make_storage_reference(const TensorRow& row) {
+  if (!is_part_of_slot(row)) return graph_.add_persistent(storage_reference(row.slot));
+  const auto [entry, is_new] = parts_.try_emplace({row.slot, row.storage_offset_bytes}, no_node);
+  if (is_new) {
+    const std::uint64_t nbytes = static_cast<std::uint64_t>(row.shape[0]) * item_bytes(row.dtype);
+    records_.push_back({.slot = row.slot, .offset = row.storage_offset_bytes, .nbytes = nbytes});
+    entry->second = reference_to(records_.size() - 1, row.dtype);
+  }
+  return graph_.add_persistent(entry->second);
+}
+
 NodeId Rebuilder::storage_reference(std::uint32_t slot) {
   SlotUse& use = uses_.at(slot);
-  if (use.reference != no_node) return use.reference;
-  const SlotRow row = table_.slot(slot);
-  const bool is_typed = use.storage_dtype != DType::invalid;
-  const NodeId type = is_typed ? global("torch", dtype_info(use.storage_dtype).torch_storage)
-                               : global("torch.storage", "UntypedStorage");
-  const std::uint64_t numel = row.nbytes / (is_typed ? item_bytes(use.storage_dtype) : 1);
-  use.reference = graph_.add_tuple({shared_string("storage"), type, graph_.add_string(std::to_string(use.key)),
-                                    shared_string(row.location), graph_.add_integer(static_cast<std::int64_t>(numel))});
+  if (use.reference == no_node) use.reference = reference_to(use.key, use.storage_dtype);
   return use.reference;
+}
+
+// ('storage', class, key, location, numel), one node per record.
+NodeId Rebuilder::reference_to(std::size_t key, DType storage_dtype) {
+  const bool is_typed = storage_dtype != DType::invalid && !dtype_info(storage_dtype).torch_storage.empty();
+  const NodeId type =
+      is_typed ? global("torch", dtype_info(storage_dtype).torch_storage) : global("torch.storage", "UntypedStorage");
+  const std::uint64_t numel = records_[key].nbytes / (is_typed ? item_bytes(storage_dtype) : 1);
+  const std::string_view location = table_.slot(records_[key].slot).location;
+  return graph_.add_tuple({shared_string("storage"), type, graph_.add_string(std::to_string(key)),
+                           shared_string(location), graph_.add_integer(static_cast<std::int64_t>(numel))});
 }
 
 NodeId Rebuilder::offset_of(const TensorRow& row) {
@@ -287,6 +370,31 @@ NodeId Rebuilder::shared_string(std::string_view text) {
 }
 
 }  // namespace
+
+TensorTable make_tensor_table(const Snapshot& snapshot) {
+  return {.size = snapshot.size(),
+          .slot_count = snapshot.slot_count(),
+          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
+          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
+          .structure = snapshot.structure(),
+          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
+}
+
+// Whole leaves are read and checked; what was asked for is copied out of them.
+VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part) {
+  const std::uint64_t slot_bytes = table.slot(part.slot).nbytes;
+  VerifiedReader whole = table.reader(part.slot);
+  if (part.offset == 0 && part.nbytes == slot_bytes) return whole;
+  return [whole = std::move(whole), part, slot_bytes](std::uint64_t offset, std::span<std::byte> out) {
+    const std::uint64_t first = part.offset + offset;
+    const std::uint64_t begin = first - first % leaf_bytes;
+    const std::uint64_t end = first + out.size();
+    const std::uint64_t padding = (leaf_bytes - end % leaf_bytes) % leaf_bytes;
+    std::vector<std::byte> leaves(std::min(end + padding, slot_bytes) - begin);
+    whole(begin, leaves);
+    std::copy_n(leaves.data() + (first - begin), out.size(), out.data());
+  };
+}
 
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
   return Rebuilder(table, select_graph(table, prefix)).run();

@@ -27,10 +27,24 @@ struct TensorTable {
   std::function<VerifiedReader(std::uint32_t slot)> reader{};  // as Snapshot::verified_reader
 };
 
-struct TorchObject {
-  PickleGraph graph{};                 // with torch's rebuild calls and storage references
-  std::vector<std::uint32_t> slots{};  // data/0, data/1, ...
+// Valid as long as the snapshot.
+TensorTable make_tensor_table(const Snapshot& snapshot);
+
+// A record of the archive: a slot, or a part of it that was a storage of its own.
+struct TorchObjectRecord {
+  std::uint32_t slot = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t nbytes = 0;
 };
+
+struct TorchObject {
+  PickleGraph graph{};                       // with torch's rebuild calls and storage references
+  std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...
+  std::uint64_t tensors = 0;                 // distinct objects
+};
+
+// Reads a part of a slot, digests checked; offsets count from the part. Valid as long as `table`.
+VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part);
 
 // `prefix` as in ExportOptions.
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);

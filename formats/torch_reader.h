@@ -1,15 +1,13 @@
-// Archives that torch.save wrote. See formats.cc for how they are recognised.
+// Archives that torch.save wrote. See recognition.cc for how they are told from others.
 #pragma once
 
-#include <memory>
-
-#include "formats/zip_reader.h"
+#include "formats/foreign_file.h"
 #include "tenon/draft.h"
+#include "tenon/formats.h"
 
 namespace tenon {
 
-// `top` is the directory that all entries are in. The draft's sources keep the reader. Throws corrupt, unsupported,
-// limit.
-Draft read_torch_archive(std::shared_ptr<const ZipReader> reader, const std::string& top);
+// The draft's sources keep the reader. Throws corrupt, unsupported, limit. REQUIRES: a zip archive.
+Draft read_torch_archive(const ForeignFile& file);
 
 }  // namespace tenon

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "formats/quantizer.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -123,6 +124,41 @@ std::optional<TorchTensor> parse_dense(const PickleGraph& graph, std::string_vie
   return tensor;
 }
 
+// (scheme, scale, zero_point) or (scheme, scales, zero_points, axis)
+bool apply_quantizer(const PickleGraph& graph, NodeId id, TorchTensor& tensor) {
+  const auto items = graph.items(id);
+  if (!graph.is(id, PickleKind::tuple) || items.size() < 3 || !graph.is(items[0], PickleKind::global)) return false;
+  Quantizer quantizer{.scheme = std::string(graph.global_name(items[0]))};
+  if (graph.global_module(items[0]) != "torch") return false;
+  if (quantizer.is_per_tensor() && items.size() == 3) {
+    if (!graph.is(items[1], PickleKind::floating) || !graph.is(items[2], PickleKind::integer)) return false;
+    quantizer.scale = graph.floating(items[1]);
+    quantizer.zero_point = graph.integer(items[2]);
+  } else if (quantizer.is_per_channel() && items.size() == 4 && graph.is(items[3], PickleKind::integer)) {
+    quantizer.axis = graph.integer(items[3]);
+    tensor.scales = items[1];
+    tensor.zero_points = items[2];
+  } else {
+    return false;
+  }
+  tensor.quantizer = to_text(quantizer);
+  return true;
+}
+
+// (storage, offset, size, stride, quantizer, requires_grad, hooks)
+std::optional<TorchTensor> parse_quantized(const PickleGraph& graph, const Arguments& args, const std::string& file) {
+  if (args.size() != 7 || !graph.is(args[0], PickleKind::persistent) || !are_empty_hooks(graph, args[6])) {
+    return std::nullopt;
+  }
+  TorchTensor tensor{.storage = args[0], .dtype = parse_torch_storage(graph, args[0], file).dtype};
+  if (tensor.dtype == DType::invalid || !apply_quantizer(graph, args[4], tensor)) return std::nullopt;
+  tensor.offset = args.extent(1);
+  tensor.shape = args.extents(2);
+  tensor.stride = args.extents(3);
+  tensor.requires_grad = args.boolean(5);
+  return tensor;
+}
+
 // (dtype, size, stride, requires_grad)
 std::optional<TorchTensor> parse_meta(const PickleGraph& graph, const Arguments& args) {
   if (args.size() != 4) return std::nullopt;
@@ -139,6 +175,7 @@ std::optional<TorchTensor> parse_base(const PickleGraph& graph, NodeId function,
   const std::string_view name = graph.global_name(function);
   const Arguments arguments(graph, args, file);
   if (name == "_rebuild_meta_tensor_no_storage") return parse_meta(graph, arguments);
+  if (name == "_rebuild_qtensor") return parse_quantized(graph, arguments, file);
   const bool is_dense = name == "_rebuild_tensor" || name == "_rebuild_tensor_v2" || name == "_rebuild_tensor_v3";
   return is_dense ? parse_dense(graph, name, arguments, file) : std::nullopt;
 }
@@ -170,7 +207,8 @@ std::optional<TorchTensor> parse_call(const PickleGraph& graph, NodeId function,
   return tensor ? std::move(tensor) : parse_parameter(graph, function, args, file);
 }
 
-// torch._tensor _rebuild_from_type_v2(function, type, args, state): a subclass, or a tensor with Python attributes
+// torch._tensor _rebuild_from_type_v2(function, type, args, state): a subclass, or a tensor with Python attributes.
+// Its predecessor _rebuild_from_type drops the attributes of a plain tensor.
 std::optional<TorchTensor> parse_typed(const PickleGraph& graph, const PickleObject& object, const std::string& file) {
   const auto items = graph.items(object.args);
   if (items.size() != 4 || !graph.is(items[1], PickleKind::global) || !graph.is(items[2], PickleKind::tuple)) {
@@ -183,8 +221,72 @@ std::optional<TorchTensor> parse_typed(const PickleGraph& graph, const PickleObj
   const bool is_plain_tensor = tensor->kind == TensorKind::plain && graph.is_global(items[1], "torch", "Tensor");
   if (!is_plain_parameter && !is_plain_tensor) tensor->type = items[1];
   if (graph.is_global(items[1], "torch.nn.parameter", "Buffer")) tensor->kind = TensorKind::buffer;
-  if (!graph.is(items[3], PickleKind::none)) tensor->attributes = items[3];
+  const bool drops_attributes = is_plain_tensor && graph.global_name(object.callable) == "_rebuild_from_type";
+  if (!graph.is(items[3], PickleKind::none) && !drops_attributes) tensor->attributes = items[3];
   return tensor;
+}
+
+// torch FloatTensor, torch.cuda HalfTensor, torch Tensor
+bool is_tensor_class(const PickleGraph& graph, NodeId callable) {
+  const std::string_view module = graph.global_module(callable);
+  return (module == "torch" || module == "torch.cuda") && graph.global_name(callable).ends_with("Tensor");
+}
+
+// An empty tensor that is given (storage, offset, size, stride) as its state: torch before 0.2.
+std::optional<TorchTensor> parse_built(const PickleGraph& graph, const PickleObject& object, const std::string& file) {
+  if (!graph.items(object.args).empty() || !graph.is(object.state, PickleKind::tuple)) return std::nullopt;
+  if (graph.items(object.state).size() != 4) return std::nullopt;
+  return parse_dense(graph, "_rebuild_tensor", Arguments(graph, object.state, file), file);
+}
+
+// Parameter(data[, requires_grad]) with (requires_grad, volatile, hooks) as its state: torch before 0.4.
+std::optional<TorchTensor> parse_built_parameter(const PickleGraph& graph, const PickleObject& object,
+                                                 const std::string& file) {
+  const auto args = graph.items(object.args);
+  if (args.empty() || args.size() > 2 || !graph.is(args[0], PickleKind::object)) return std::nullopt;
+  const PickleObject& data = graph.object(args[0]);
+  if (!is_plain_call(data)) return std::nullopt;
+  const NodeId last = object.state != no_node ? object.state : object.args;
+  const auto state = graph.items(object.state);
+  if (object.state != no_node && (state.size() != 3 || !graph.is(object.state, PickleKind::tuple) ||
+                                  !graph.is(state[0], PickleKind::boolean) || !are_empty_hooks(graph, state[2]))) {
+    return std::nullopt;
+  }
+  auto tensor = parse_base(graph, data.callable, data.args, file);
+  if (!tensor) return std::nullopt;
+  tensor->kind = TensorKind::parameter;
+  const bool is_said = object.state != no_node || args.size() == 2;
+  tensor->requires_grad = !is_said || Arguments(graph, last, file).boolean(object.state != no_node ? 0 : 1);
+  return tensor;
+}
+
+std::optional<TorchTensor> parse_old_instance(const PickleGraph& graph, const PickleObject& object,
+                                              const std::string& file) {
+  if (!object.list_items.empty() || !object.dict_items.empty()) return std::nullopt;
+  if (is_tensor_class(graph, object.callable)) return parse_built(graph, object, file);
+  const bool is_parameter = graph.is_global(object.callable, "torch.nn.parameter", "Parameter");
+  return is_parameter ? parse_built_parameter(graph, object, file) : std::nullopt;
+}
+
+// (view_key, offset, size), both in elements.
+TorchStorageView parse_view(const PickleGraph& graph, NodeId node, std::uint64_t item, std::uint64_t storage_bytes,
+                            const std::string& file) {
+  const auto items = graph.items(node);
+  const bool is_well_formed = graph.is(node, PickleKind::tuple) && items.size() == 3 &&
+                              graph.is(items[1], PickleKind::integer) && graph.is(items[2], PickleKind::integer);
+  if (!is_well_formed) corrupt(file, "malformed view of a torch storage");
+  TorchStorageView view;
+  const std::int64_t offset = graph.integer(items[1]);
+  const std::int64_t numel = graph.integer(items[2]);
+  const bool is_inside = offset >= 0 && numel >= 0 &&
+                         !__builtin_mul_overflow(static_cast<std::uint64_t>(offset), item, &view.offset_bytes) &&
+                         !__builtin_mul_overflow(static_cast<std::uint64_t>(numel), item, &view.nbytes) &&
+                         view.offset_bytes <= storage_bytes && view.nbytes <= storage_bytes - view.offset_bytes;
+  if (!is_inside) {
+    corrupt(file, "view of a torch storage reaches outside it", fmt::format("{} elements from {}", numel, offset),
+            fmt::format("inside {} bytes", storage_bytes));
+  }
+  return view;
 }
 
 }  // namespace
@@ -192,8 +294,8 @@ std::optional<TorchTensor> parse_typed(const PickleGraph& graph, const PickleObj
 TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const std::string& file) {
   const NodeId id = graph.items(node)[0];
   const auto items = graph.items(id);
-  const bool is_storage = graph.is(id, PickleKind::tuple) && items.size() == 5 && is_text(graph, items[0]) &&
-                          graph.text(items[0]) == "storage";
+  const bool is_storage = graph.is(id, PickleKind::tuple) && (items.size() == 5 || items.size() == 6) &&
+                          is_text(graph, items[0]) && graph.text(items[0]) == "storage";
   if (!is_storage) {
     throw Error(ErrorKind::unsupported,
                 {.what = "pickle refers to something that is not a torch storage", .file = file});
@@ -209,14 +311,32 @@ TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const st
   if (numel < 0 || __builtin_mul_overflow(static_cast<std::uint64_t>(numel), item, &storage.nbytes)) {
     corrupt(file, "torch storage with an impossible number of elements", std::to_string(numel));
   }
+  if (items.size() == 6 && !graph.is(items[5], PickleKind::none)) {
+    storage.view = parse_view(graph, items[5], item, storage.nbytes, file);
+  }
   return storage;
+}
+
+void rename_old_calls(PickleGraph& graph) {
+  const std::size_t size = graph.size();
+  for (NodeId id = 0; id < size; ++id) {
+    if (graph.is_global(id, "torch._utils", "_rebuild_sparse_csr_tensor")) {
+      graph.become(id, graph.add_global("torch._utils", "_rebuild_sparse_tensor"));
+    } else if (graph.is(id, PickleKind::global) && graph.global_module(id) == "torch.tensor") {
+      const std::string name(graph.global_name(id));
+      graph.become(id, graph.add_global("torch._tensor", name));
+    }
+  }
 }
 
 std::optional<TorchTensor> parse_torch_tensor(const PickleGraph& graph, NodeId node, const std::string& file) {
   if (!graph.is(node, PickleKind::object)) return std::nullopt;
   const PickleObject& object = graph.object(node);
-  if (!is_plain_call(object) || !graph.is(object.callable, PickleKind::global)) return std::nullopt;
-  const bool is_typed = graph.is_global(object.callable, "torch._tensor", "_rebuild_from_type_v2");
+  if (!graph.is(object.callable, PickleKind::global)) return std::nullopt;
+  if (auto tensor = parse_old_instance(graph, object, file)) return tensor;
+  if (!is_plain_call(object)) return std::nullopt;
+  const bool is_typed = graph.is_global(object.callable, "torch._tensor", "_rebuild_from_type_v2") ||
+                        graph.is_global(object.callable, "torch._tensor", "_rebuild_from_type");
   return is_typed ? parse_typed(graph, object, file) : parse_call(graph, object.callable, object.args, file);
 }
 
@@ -230,7 +350,7 @@ std::uint64_t reached_bytes(const TorchTensor& tensor, const std::string& name, 
   bool is_empty = false;
   bool overflows = false;
   std::int64_t numel = 1;
-  std::int64_t last = tensor.offset;
+  std::int64_t last = 0;
   for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
     if (tensor.shape[i] == 0) {
       is_empty = true;
@@ -241,9 +361,14 @@ std::uint64_t reached_bytes(const TorchTensor& tensor, const std::string& name, 
     overflows |= __builtin_mul_overflow(tensor.shape[i] - 1, tensor.stride[i], &step);
     overflows |= __builtin_add_overflow(last, step, &last);
   }
+  // Offsets are in whole bytes, also of nibbles and crumbs, which sizes and strides count.
+  const auto item = static_cast<std::int64_t>(item_bytes(tensor.dtype));
+  const auto per_byte = 8 * item / dtype_info(tensor.dtype).bits;
+  std::int64_t begin = 0;
   std::int64_t bytes = 0;
-  overflows |= __builtin_add_overflow(last, std::int64_t{1}, &last);
-  overflows |= __builtin_mul_overflow(last, static_cast<std::int64_t>(item_bytes(tensor.dtype)), &bytes);
+  overflows |= __builtin_mul_overflow(tensor.offset, item, &begin);
+  overflows |= __builtin_mul_overflow(last / per_byte + 1, item, &bytes);
+  overflows |= __builtin_add_overflow(begin, bytes, &bytes);
   if (overflows) corrupt(file, "tensor " + name + " is impossibly large", describe());
   return is_empty ? 0 : static_cast<std::uint64_t>(bytes);
 }

@@ -13,12 +13,19 @@
 
 namespace tenon {
 
-// ('storage', class, key, location, numel)
+// A part of a storage that is a storage of its own, as torch before 0.4 had them.
+struct TorchStorageView {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t nbytes = 0;  // ends inside the storage
+};
+
+// ('storage', class, key, location, numel[, view])
 struct TorchStorage {
   DType dtype = DType::invalid;  // invalid: UntypedStorage
   std::string key;
   std::string location;
   std::uint64_t nbytes = 0;  // numel in bytes, checked for overflow
+  std::optional<TorchStorageView> view{};
 };
 
 struct TorchTensor {
@@ -33,11 +40,17 @@ struct TorchTensor {
   std::vector<std::int64_t> stride{};
   NodeId type = no_node;        // the Python class (a global) if it is neither Tensor nor Parameter
   NodeId attributes = no_node;  // Python attribute state
+  std::string quantizer{};      // see quantizer.h; empty: not quantized
+  NodeId scales = no_node;      // of the channels, where it has some
+  NodeId zero_points = no_node;
 };
 
 // `file` names the pickle in messages. REQUIRES: `node` is a persistent id.
 TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const std::string& file);
-// nullopt if `node` is not a call that makes a plain dense tensor or parameter.
+// Gives calls that torch no longer has, or has under another name, the name that they have in torch 2: 1.13's sparse
+// compressed tensors, and the module torch.tensor.
+void rename_old_calls(PickleGraph& graph);
+// nullopt if `node` is not a call that makes a dense tensor or parameter, quantized or not.
 std::optional<TorchTensor> parse_torch_tensor(const PickleGraph& graph, NodeId node, const std::string& file);
 
 // Bytes from the start of the storage that `tensor` reaches, 0 if it has no elements. Throws corrupt where offset,

@@ -3,7 +3,6 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include <fmt/format.h>
 
@@ -19,15 +18,6 @@ namespace tenon {
 namespace {
 
 std::span<const std::byte> as_record(std::string_view text) { return std::as_bytes(std::span(text)); }
-
-TensorTable table_of(const Snapshot& snapshot) {
-  return {.size = snapshot.size(),
-          .slot_count = snapshot.slot_count(),
-          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
-          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
-          .structure = snapshot.structure(),
-          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
-}
 
 // As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
 std::string archive_name(const std::filesystem::path& out) {
@@ -48,24 +38,23 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.add(".format_version", as_record("1"));
   zip.add(".storage_alignment", as_record("64"));
   zip.add("byteorder", as_record("little"));
-  for (std::size_t key = 0; key < object.slots.size(); ++key) {
-    const std::uint32_t slot = object.slots[key];
-    const auto read = table.reader(slot);
-    zip.add_filled(fmt::format("data/{}", key), table.slot(slot).nbytes,
-                   [&](std::uint64_t offset, std::span<std::byte> out) {
-                     read(offset, out);
-                     on_bytes(out.size());
-                   });
+  for (std::size_t key = 0; key < object.records.size(); ++key) {
+    const TorchObjectRecord& record = object.records[key];
+    const auto read = part_reader(table, record);
+    zip.add_filled(fmt::format("data/{}", key), record.nbytes, [&](std::uint64_t offset, std::span<std::byte> out) {
+      read(offset, out);
+      on_bytes(out.size());
+    });
   }
   zip.add("version", as_record("3\n"));
   zip.finish();
 }
 
-void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
-  const TensorTable table = table_of(snapshot);
+ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+  const TensorTable table = make_tensor_table(snapshot);
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
-  for (const std::uint32_t slot : object.slots) progress.total += table.slot(slot).nbytes;
+  for (const TorchObjectRecord& record : object.records) progress.total += record.nbytes;
   std::mutex telling;
   PendingFile pending(out);
   write_torch_archive(table, object, pending.file(), archive_name(out), [&](std::uint64_t bytes) {
@@ -74,6 +63,7 @@ void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, co
     if (options.progress) options.progress(progress);
   });
   pending.publish(options.sync);
+  return {.tensors = object.tensors};
 }
 
 }  // namespace tenon

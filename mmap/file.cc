@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <cstdio>
 #include <limits>
@@ -18,6 +19,7 @@
 #include <utility>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/standard_descriptors.h"
 
 namespace tenon {
 namespace {
@@ -59,21 +61,37 @@ std::optional<File> File::try_open(const std::filesystem::path& path, Access acc
   return std::nullopt;
 }
 
+File File::open_from(const std::filesystem::path& path, std::uint64_t begin) {
+  File file = open(path);
+  const std::uint64_t size_bytes = file.size_bytes();
+  if (begin > size_bytes) {
+    throw Error(ErrorKind::invalid_argument, {.what = "file ends before the place where reading should begin",
+                                              .file = path.string(),
+                                              .got = std::to_string(begin),
+                                              .wanted = "at most " + std::to_string(size_bytes)});
+  }
+  file.begin_ = begin;
+  return file;
+}
+
 File File::create(const std::filesystem::path& path) {
   const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY;
-  const int descriptor = retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); });
+  const int descriptor =
+      standard_descriptors::avoid(retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); }));
   if (descriptor < 0 && errno == EEXIST) throw_exists(path);
   if (descriptor < 0) throw_errno(errno, "cannot create", path);
   return File(descriptor, path);
 }
 
-File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)), begin_(other.begin_) {}
 
 File& File::operator=(File&& other) noexcept {
   if (this != &other) {
     close();
     descriptor_ = std::exchange(other.descriptor_, -1);
     path_ = std::move(other.path_);
+    begin_ = other.begin_;
   }
   return *this;
 }
@@ -99,13 +117,15 @@ void File::close() noexcept {
 std::uint64_t File::size_bytes() const {
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0) throw_errno(errno, "cannot ask for the size", path_);
-  return static_cast<std::uint64_t>(status.st_size);
+  const auto size_bytes = static_cast<std::uint64_t>(status.st_size);
+  return size_bytes - std::min(begin_, size_bytes);  // it may have been cut since
 }
 
 void File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
-  if (offset > largest_offset || out.size() > largest_offset - offset) throw_ends_early(*this, offset, out.size());
+  const std::uint64_t readable = largest_offset - begin_;
+  if (offset > readable || out.size() > readable - offset) throw_ends_early(*this, offset, out.size());
   for (std::size_t done = 0; done < out.size();) {
-    const auto at = static_cast<off_t>(offset + done);
+    const auto at = static_cast<off_t>(begin_ + offset + done);
     const auto got = retry_interrupted([&] { return ::pread(descriptor_, out.data() + done, out.size() - done, at); });
     if (got < 0) throw_errno(errno, "cannot read", path_, offset + done);
     if (got == 0) throw_ends_early(*this, offset, out.size());
@@ -114,6 +134,7 @@ void File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
 }
 
 void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  assert(begin_ == 0);
   if (offset > largest_offset || bytes.size() > largest_offset - offset) {
     throw_errno(EFBIG, "cannot write", path_, offset);
   }
@@ -272,7 +293,7 @@ namespace {
 int open_existing(const std::filesystem::path& path, File::Access access) noexcept {
   // O_NONBLOCK: a FIFO that stands where a file should must not make us wait for its writer. Files ignore it.
   const int flags = (access == File::Access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  return retry_interrupted([&] { return ::open(path.c_str(), flags); });
+  return standard_descriptors::avoid(retry_interrupted([&] { return ::open(path.c_str(), flags); }));
 }
 
 bool says_not_there(int error) noexcept { return error == ENOENT || error == ENOTDIR; }

@@ -27,6 +27,8 @@ class File {
   static File open(const std::filesystem::path& path, Access access = Access::read);
   // As open, but nullopt instead of not_found.
   static std::optional<File> try_open(const std::filesystem::path& path, Access access = Access::read);
+  // For reading what begins inside a file: offsets count from `begin`. Throws invalid_argument past the file's end.
+  static File open_from(const std::filesystem::path& path, std::uint64_t begin);
   // Creates with O_EXCL, mode 0666 less umask; throws conflict if it exists.
   static File create(const std::filesystem::path& path);
   File(File&& other) noexcept;
@@ -56,6 +58,7 @@ class File {
   File(int descriptor, std::filesystem::path path) noexcept;
   int descriptor_ = -1;
   std::filesystem::path path_;
+  std::uint64_t begin_ = 0;  // of what read_at and size_bytes see
 };
 
 // The whole file in memory; throws limit if it is larger than `limit_bytes`.

@@ -56,6 +56,10 @@ void add_files(CLI::App& app, CommandLine& line) {
     verb.add_option("--meta", a.meta, "metadata; may be repeated")->allow_extra_args(false)->type_name("KEY=VALUE");
     verb.add_option("--step", a.step, "training step of the snapshot")->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
+    verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("SIZE");
+    verb.add_option("--offset", a.offset, "where in FILE to begin")->type_name("BYTES");
   });
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
@@ -92,6 +96,13 @@ void add_looking(CLI::App& app, CommandLine& line) {
   });
 }
 
+void add_globals(CLI::App& app, CommandLine& line) {
+  bind<GlobalsArguments>(
+      add_verb(app, "globals", "Looking"), line, run_globals, [](CLI::App& verb, GlobalsArguments& a) {
+        verb.add_option("FILE|REV", a.target, "file, snapshot or subtree; main unless told")->type_name("");
+      });
+}
+
 void add_names_verb(CLI::App& app, CommandLine& line, const std::string& name, bool is_tag) {
   CLI::App* verb = add_verb(app, name, "History");
   verb->require_subcommand(0, 1);
@@ -113,6 +124,14 @@ void add_history(CLI::App& app, CommandLine& line) {
     verb.add_option("REV", a.rev, "where to begin; main unless told")->type_name("");
     verb.add_option("-n,--limit", a.limit, "snapshots to list")->type_name("N");
   });
+  bind<DiffArguments>(add_verb(app, "diff", "History"), line, run_diff, [](CLI::App& verb, DiffArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.older, "the older snapshot")->required()->type_name("");
+    verb.add_option("NEWER", a.newer, "REV[:PREFIX] of the newer one; main unless told")->type_name("");
+    verb.add_flag("--stat", a.stat, "only how many tensors changed, and how");
+    verb.add_flag("--exit-code", a.exit_code, "exit with 1 if anything differs");
+    verb.add_option("--by", a.by, "match tensors by name or by param")->type_name("WHAT");
+    verb.add_flag("--all", a.all, "tensors that are the same, too");
+  });
   add_names_verb(app, line, "ref", false);
   bind<SetRefArguments>(add_verb(*app.get_subcommand("ref"), "ref set", ""), line, run_set_ref,
                         [](CLI::App& verb, SetRefArguments& a) {
@@ -120,6 +139,13 @@ void add_history(CLI::App& app, CommandLine& line) {
                           verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
                           verb.add_option("--expect", a.expected, "its tip, or none")->type_name("REV");
                         });
+  bind<ReflogArguments>(add_verb(app, "reflog", "History"), line, run_reflog, [](CLI::App& verb, ReflogArguments& a) {
+    verb.add_option("REF", a.ref, "only what happened to this ref or tag")->type_name("");
+    verb.add_option("-n,--limit", a.limit, "mutations to list")->type_name("N");
+  });
+  bind<UndoArguments>(add_verb(app, "undo", "History"), line, run_undo, [](CLI::App& verb, UndoArguments& a) {
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be undone");
+  });
   add_names_verb(app, line, "tag", true);
   bind<SetTagArguments>(add_verb(*app.get_subcommand("tag"), "tag set", ""), line, run_set_tag,
                         [](CLI::App& verb, SetTagArguments& a) {
@@ -128,17 +154,56 @@ void add_history(CLI::App& app, CommandLine& line) {
                         });
 }
 
+void add_keep_rules(CLI::App& verb, ForgetArguments& a) {
+  verb.add_option("--keep-last", a.keep_last, "keep the newest N")->type_name("N");
+  verb.add_option("--keep-hourly", a.keep_hourly, "keep one of each of the newest N hours")->type_name("N");
+  verb.add_option("--keep-daily", a.keep_daily, "keep one of each of the newest N days")->type_name("N");
+  verb.add_option("--keep-weekly", a.keep_weekly, "keep one of each of the newest N weeks")->type_name("N");
+  verb.add_option("--keep-monthly", a.keep_monthly, "keep one of each of the newest N months")->type_name("N");
+  verb.add_option("--keep-every", a.keep_every, "keep the first of each N steps")->type_name("N");
+  verb.add_option("--keep-best", a.keep_best, "keep the best by min:METRIC or max:METRIC, or the best N; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("RULE[:N]");
+  verb.add_flag("--keep-tag", a.keep_tag, "keep what tags point to (it stays anyhow)");
+}
+
+void add_space(CLI::App& app, CommandLine& line) {
+  const char* group = "Space";
+  bind<ForgetArguments>(add_verb(app, "forget", group), line, run_forget, [](CLI::App& verb, ForgetArguments& a) {
+    verb.add_option("REV", a.revs, "forget these, instead of going by rules")->type_name("");
+    add_keep_rules(verb, a);
+    verb.add_option("--ref", a.refs, "only the history of this ref; repeatable")
+        ->allow_extra_args(false)
+        ->type_name("REF");
+    verb.add_flag("--unreachable", a.unreachable, "forget what is in no history of a ref or tag");
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be forgotten");
+  });
+  bind<GcArguments>(add_verb(app, "gc", group), line, run_gc, [](CLI::App& verb, GcArguments& a) {
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be freed");
+  });
+  bind<DuArguments>(add_verb(app, "du", group), line, run_du, [](CLI::App& verb, DuArguments& a) {
+    verb.add_flag("-s,--summary", a.summary, "only the totals");
+  });
+}
+
 void add_stores(CLI::App& app, CommandLine& line) {
   const char* group = "Stores";
   bind<InitArguments>(add_verb(app, "init", group), line, run_init, [](CLI::App& verb, InitArguments& a) {
     verb.add_option("PATH", a.path, "the directory to make, NAME.tenon")->required()->type_name("");
     verb.add_flag("--relaxed", a.relaxed, "leave syncing to the system");
   });
-  bind<VerifyArguments>(add_verb(app, "verify", group), line, run_verify, [](CLI::App& verb, VerifyArguments& a) {
-    verb.add_flag("--read-data", a.read_data, "hash every storage, too");
+  bind<CloneArguments>(add_verb(app, "clone", group), line, run_clone, [](CLI::App& verb, CloneArguments& a) {
+    verb.add_option("STORE", a.store, "the store to copy")->required()->type_name("");
+    verb.add_option("DIR", a.out, "the directory to make")->required()->type_name("");
   });
-  add_verb(app, "repair", group)->callback([&line] {
-    line.run = [&line](Output& output) { return run_repair(line.globals, output); };
+  bind<VerifyArguments>(add_verb(app, "verify", group), line, run_verify, [](CLI::App& verb, VerifyArguments& a) {
+    verb.add_option("--read-data", a.read_data, "hash every storage, too; with N/M, every M-th")
+        ->expected(0, 1)
+        ->default_str("")
+        ->type_name("[N/M]");
+  });
+  bind<RepairArguments>(add_verb(app, "repair", group), line, run_repair, [](CLI::App& verb, RepairArguments& a) {
+    verb.add_option("--from", a.from, "take what is damaged from this store, where it has it")->type_name("OTHER");
   });
 }
 
@@ -234,7 +299,9 @@ void declare(CLI::App& app, CommandLine& line) {
   app.footer("\n" + std::string(general_help));
   add_files(app, line);
   add_looking(app, line);
+  add_globals(app, line);
   add_history(app, line);
+  add_space(app, line);
   add_stores(app, line);
   add_meta_verbs(app, line);
 }

@@ -126,6 +126,10 @@ std::optional<Statistics> Content::statistics(std::uint32_t index) const noexcep
   return snapshot_ ? snapshot_->statistics(index) : std::nullopt;
 }
 
+std::string Content::structure_text() const {
+  return snapshot_ ? describe_structure(*snapshot_) : describe_structure(file_->draft());
+}
+
 std::vector<std::uint32_t> Content::select(std::string_view prefix) const {
   std::vector<std::uint32_t> rows;
   if (snapshot_) {
@@ -179,9 +183,9 @@ void Content::read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64
   sink(bytes(slot, begin, end, buffer));
 }
 
-ImportedFile open_file(const fs::path& path) {
+ImportedFile open_file(const fs::path& path, const ImportOptions& options) {
   try {
-    return ImportedFile::open(path);
+    return ImportedFile::open(path, options);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::corrupt) throw;
     throw Failure{error, exit_code::failed};
@@ -272,6 +276,7 @@ Json::Object row_members(const Content& content, const TensorRow& row) {
     if (content.snapshot() != nullptr) object.emplace_back("storage_id", to_hex(slot.key));
   }
   if (!row.wrapper.empty()) object.emplace_back("wrapper", row.wrapper);
+  if (!row.quantizer.empty()) object.emplace_back("quantizer", row.quantizer);
   if (!row.global_shape.empty()) {
     object.emplace_back("global_shape", to_json(row.global_shape));
     object.emplace_back("global_offset", to_json(row.global_offset));

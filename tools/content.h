@@ -32,6 +32,9 @@ class Content {
   SlotRow slot(std::uint32_t index) const noexcept;
   std::optional<Statistics> statistics(std::uint32_t index) const noexcept;
 
+  // The nesting that held the tensors, as indented text.
+  std::string structure_text() const;
+
   // Rows under `prefix` in insertion order. Throws not_found, naming close matches, if there are none.
   std::vector<std::uint32_t> select(std::string_view prefix) const;
   // Throws not_found, naming close matches.
@@ -52,7 +55,7 @@ class Content {
 };
 
 // Opens a foreign file. Damage to it is a plain failure, none of a store: throws Failure for that.
-ImportedFile open_file(const std::filesystem::path& path);
+ImportedFile open_file(const std::filesystem::path& path, const ImportOptions& options = {});
 
 // A Content and what was asked of it.
 struct Opened {

@@ -12,18 +12,28 @@ namespace {
 
 constexpr std::uint64_t interrupt_interval = 1 << 20;  // elements between two looks at Ctrl-C
 
-void add(Statistics& statistics, double value, bool& is_first) {
+// Statistics of some values, and the mean of those (Welford).
+struct Running {
+  Statistics statistics;
+  double count = 0;  // that are not NaN
+  double mean = 0;
+};
+
+void add(Running& running, double value) {
+  Statistics& statistics = running.statistics;
   if (std::isnan(value)) {
     ++statistics.nan_count;
     return;
   }
   statistics.inf_count += std::isinf(value) ? 1 : 0;
   statistics.zero_count += value == 0 ? 1 : 0;
-  statistics.min = is_first ? value : std::min(statistics.min, value);
-  statistics.max = is_first ? value : std::max(statistics.max, value);
+  statistics.min = running.count == 0 ? value : std::min(statistics.min, value);
+  statistics.max = running.count == 0 ? value : std::max(statistics.max, value);
   statistics.sum += value;
-  statistics.sum_squares += value * value;
-  is_first = false;
+  running.count += 1;
+  const double deviation = value - running.mean;
+  running.mean += deviation / running.count;
+  statistics.squared_deviations += deviation * (value - running.mean);
 }
 
 // Calls `visit` with the finite value of every `step`-th element.
@@ -40,30 +50,25 @@ void for_each_finite(const Elements& elements, std::uint64_t step, Visit visit) 
 }  // namespace
 
 std::optional<Statistics> compute_statistics(const Elements& elements) {
-  Statistics statistics;
-  bool is_first = true;
+  Running running;
   Odometer odometer(elements);
   for (std::uint64_t i = 0, count = elements.count(); i < count; ++i, odometer.next()) {
     if (i % interrupt_interval == 0) check_interrupt();
     const auto value = magnitude(elements.at(odometer.offset()), elements.dtype());
     if (!value) return std::nullopt;
-    add(statistics, *value, is_first);
+    add(running, *value);
   }
-  return statistics;
+  return running.statistics;
 }
 
 Summary summarize(const Statistics& statistics, std::uint64_t element_count) {
   Summary summary;
   if (element_count <= statistics.nan_count) return summary;
-  const auto count = static_cast<double>(element_count - statistics.nan_count);
-  const double mean = statistics.sum / count;
   summary.min = statistics.min;
   summary.max = statistics.max;
-  summary.mean = mean;
-  // Rounding can leave a variance of equal values just below zero; NaN (from infinities) must stay NaN.
-  const double variance = statistics.sum_squares / count - mean * mean;
-  summary.std = std::sqrt(variance < 0 ? 0 : variance);
-  summary.norm = std::sqrt(statistics.sum_squares);
+  summary.mean = mean_of(statistics, element_count);
+  summary.std = std_of(statistics, element_count);
+  summary.norm = norm_of(statistics, element_count);
   return summary;
 }
 

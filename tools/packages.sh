@@ -3,7 +3,8 @@
 
 build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-dev libdeflate-dev libfmt-dev libhwy-dev
   liblmdb-dev libxxhash-dev nlohmann-json3-dev zlib1g-dev)
-test_packages=(clang-format clang-tidy libbenchmark-dev libgmock-dev libgtest-dev python3-venv strace)
+# python3-torch is torch 1.13, which judges the files of its time.
+test_packages=(clang-format clang-tidy libbenchmark-dev libgmock-dev libgtest-dev python3-torch python3-venv strace)
 
 is_installed() {
   [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2> /dev/null) == installed ]]

@@ -5,8 +5,8 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 
+#include "tools/standard_streams.h"
 #include "tools/text.h"
 
 namespace tenon::tools {
@@ -62,7 +62,7 @@ Progress::Progress(std::string label, bool quiet)
 
 Progress::~Progress() {
   polling_depth.fetch_sub(1);
-  if (drawn_) std::fputs("\r\x1b[K", stderr);
+  if (drawn_) write_error("\r\x1b[K");
 }
 
 std::function<void(const tenon::Progress&)> Progress::callback() {
@@ -80,8 +80,7 @@ void Progress::report(const tenon::Progress& progress) {
 
 void Progress::draw(const tenon::Progress& progress, Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - begin_).count();
-  fmt::print(stderr, "\r{}\x1b[K", render(label_, progress, seconds));
-  std::fflush(stderr);
+  write_error(fmt::format("\r{}\x1b[K", render(label_, progress, seconds)));
   drawn_ = true;
 }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <set>
 #include <string_view>
 #include <vector>
 
@@ -34,9 +33,8 @@ Store open_or_make_store(const Globals& globals, const std::string& first_file, 
   return store;
 }
 
-// Copies what describes the tensors; their bytes stay with the file.
-Draft make_draft(const ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
-  Draft draft = file.draft();
+Draft make_draft(ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
+  Draft draft = file.take_draft();
   if (arguments.message) {
     draft.message = *arguments.message;
   } else if (draft.message.empty()) {
@@ -65,8 +63,7 @@ CommitResult commit(Store& store, const Draft& draft, const std::string& path, b
 }
 
 void report_import(const std::string& path, const ImportedFile& file, const std::string& ref,
-                   const CommitResult& result, double seconds, Output& output) {
-  const std::size_t tensors = file.draft().tensors.size();
+                   const CommitResult& result, std::size_t tensors, double seconds, Output& output) {
   if (output.is_json()) {
     output.record("import", {{"file", path},
                              {"format", file_format_name(file.format())},
@@ -87,14 +84,14 @@ void report_import(const std::string& path, const ImportedFile& file, const std:
                           format_bytes(result.written_bytes), format_bytes(result.reused_bytes), seconds));
 }
 
-void import_one(Store& store, const std::string& path, const ImportedFile& file, const ImportArguments& arguments,
+void import_one(Store& store, const std::string& path, ImportedFile& file, const ImportArguments& arguments,
                 Output& output) {
   const auto begin = std::chrono::steady_clock::now();
   const Draft draft = make_draft(file, path, arguments);
   const CommitResult result =
       commit(store, draft, path, file.format() == FileFormat::sharded, arguments.ref, output.is_json());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  report_import(path, file, arguments.ref, result, elapsed.count(), output);
+  report_import(path, file, arguments.ref, result, draft.tensors.size(), elapsed.count(), output);
 }
 
 // Some files are committed and stay so; the one that failed and those after it are not.
@@ -109,16 +106,15 @@ struct OutFormat {
   std::string_view name;  // of --format
   std::vector<std::string_view> endings;
   FileFormat format;
-  void (*write)(const Snapshot&, const fs::path&, const ExportOptions&);
-  bool keeps_sharing;
+  ExportResult (*write)(const Snapshot&, const fs::path&, const ExportOptions&);
 };
 
 const std::vector<OutFormat>& out_formats() {
   static const std::vector<OutFormat> formats = {
-      {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch, true},
-      {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors, false},
-      {"npz", {".npz"}, FileFormat::npz, export_npz, false},
-      {"npy", {".npy"}, FileFormat::npy, export_npy, false}};
+      {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch},
+      {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors},
+      {"npz", {".npz"}, FileFormat::npz, export_npz},
+      {"npy", {".npy"}, FileFormat::npy, export_npy}};
   return formats;
 }
 
@@ -149,35 +145,25 @@ const OutFormat& find_format(const ExportArguments& arguments) {
   refuse_format(arguments, ending);
 }
 
-// Of the exported rows, those that share memory with an earlier one.
-std::size_t count_sharing(const Snapshot& snapshot, const std::vector<std::uint32_t>& rows) {
-  std::set<std::uint32_t> slots;
-  return static_cast<std::size_t>(std::ranges::count_if(rows, [&](std::uint32_t row) {
-    const std::uint32_t slot = snapshot.row(row).slot;
-    return slot != no_slot && !slots.insert(slot).second;
-  }));
-}
-
 void report_export(const ExportArguments& arguments, const Target& target, const OutFormat& format,
-                   const Snapshot& snapshot, Output& output) {
+                   const Snapshot& snapshot, const ExportResult& result, Output& output) {
   const std::uint64_t nbytes = fs::file_size(arguments.out);
-  const std::vector<std::uint32_t> rows = snapshot.select(target.path);
-  const std::size_t copied = format.keeps_sharing ? 0 : count_sharing(snapshot, rows);
   if (output.is_json()) {
     output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
                              {"prefix", target.path},
                              {"file", arguments.out},
                              {"format", file_format_name(format.format)},
-                             {"tensors", rows.size()},
-                             {"unshared_tensors", copied},
+                             {"tensors", result.tensors},
+                             {"unshared_tensors", result.unshared},
                              {"file_bytes", nbytes}});
     return;
   }
   output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
-                          format_plural(rows.size(), "tensor"), format_bytes(nbytes)));
-  if (copied == 0) return;
+                          format_plural(result.tensors, "tensor"), format_bytes(nbytes)));
+  if (result.unshared == 0) return;
   output.note(fmt::format("hint: {} memory with another; {} cannot say so, and each was written in full",
-                          copied == 1 ? "1 tensor shares" : fmt::format("{} tensors share", copied), format.name));
+                          result.unshared == 1 ? "1 tensor shares" : fmt::format("{} tensors share", result.unshared),
+                          format.name));
 }
 
 }  // namespace
@@ -187,7 +173,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
   std::size_t done = 0;
   for (const std::string& path : arguments.files) {
     try {
-      const ImportedFile file = open_file(path);
+      ImportedFile file = open_file(path, {.offset = arguments.offset, .max_memory_bytes = arguments.max_memory_bytes});
       if (!store) store = open_or_make_store(globals, path, output);
       import_one(*store, path, file, arguments, output);
       ++done;
@@ -207,11 +193,12 @@ int run_export(const Globals& globals, const ExportArguments& arguments, Output&
   const OutFormat& format = find_format(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  ExportResult result;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    format.write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    result = format.write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
   }
-  report_export(arguments, target, format, snapshot, output);
+  report_export(arguments, target, format, snapshot, result, output);
   return exit_code::ok;
 }
 

@@ -163,12 +163,7 @@ void print_portrait(const Content& content, const Portrait& portrait, Output& ou
 }
 
 int show_structure(const Opened& opened, Output& output) {
-  if (opened.content.snapshot() == nullptr) {
-    throw Error(
-        ErrorKind::unsupported,
-        {.what = "the structure is shown of snapshots only", .file = opened.label, .hint = "import the file first"});
-  }
-  const std::string text = describe_structure(*opened.content.snapshot());
+  const std::string text = opened.content.structure_text();
   if (output.is_json()) {
     output.record("show", {{"snapshot_id", opened.content.snapshot_id()}, {"structure", text}});
   } else {

@@ -134,6 +134,31 @@ TEST(PickleReader, ReadsProtocolFour) {
   EXPECT_TRUE(graph.is_global(graph.items(graph.root)[1], "m", "n"));
 }
 
+TEST(PickleReader, TellsOfGlobalsAlsoBeforeAFlaw) {
+  std::string told;
+  const PickleReadOptions options{.on_global = [&](std::string_view module, std::string_view name) {
+    told += std::string(module) + "." + std::string(name) + " ";
+  }};
+  EXPECT_THROW(read("cm\nA\n(im\nB\n\x8c\1m\x8c\1C\x93\xff.", options), Error);
+  EXPECT_EQ(told, "m.A m.B m.C ");
+}
+
+TEST(PickleReader, FilledOrderedDictsOfPython2AreObjectsWithItems) {
+  const PickleGraph graph = graph_of("ccollections\nOrderedDict\n](](U\1aK\1e](U\1bK\2ee\x85R.");
+  ASSERT_EQ(graph.kind(graph.root), PickleKind::object);
+  EXPECT_EQ(graph.object(graph.root).dict_items.size(), 4u);
+  EXPECT_TRUE(graph.items(graph.object(graph.root).args).empty());
+}
+
+TEST(PickleWriter, NestedClassNamesAreWrittenAsProtocolFourHasThem) {
+  const PickleGraph graph = graph_of("\x80\4\x8c\1m\x8c\3A.B\x93\x8c\1x\x86.");
+  const auto bytes = write_pickle(graph, graph.root);
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  EXPECT_THAT(text, HasSubstr("\x80\4X\1\0\0\0mX\3\0\0\0A.B\x93\x80\2"s));
+  const PickleGraph again = read_pickle(bytes).graph;
+  EXPECT_TRUE(again.is_global(again.items(again.root)[0], "m", "A.B"));
+}
+
 TEST(PickleReader, ReportsHowMuchItConsumed) { EXPECT_EQ(read("N.rest").consumed_bytes, 2u); }
 
 TEST(PickleReader, NamesFileAndOffset) {
@@ -207,6 +232,7 @@ const std::vector<Hostile> hostile_pickles{
      "\x8c\x01m\x8c\x03"
      "a.b\x93.",
      ErrorKind::unsupported},
+    {"dotted_global_line", "\x80\2cm\na.b\n.", ErrorKind::unsupported},
     {"state_twice", "cm\nC\n)\x81}b}b.", ErrorKind::unsupported},
     {"memo_of_2_32", "Nr\xff\xff\xff\xff.", ErrorKind::limit},
 };
@@ -215,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(All, HostilePickle, testing::ValuesIn(hostile_pickles),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
 TEST(PickleLimits, CountNodesAndMarks) {
-  EXPECT_THROW(read(std::string(100, 'N') + ".", {.max_nodes = 50}), Error);
+  EXPECT_THROW(read(std::string(100, ']') + ".", {.max_nodes = 50}), Error);
   EXPECT_THROW(read(std::string(100, '(') + ".", {.max_marks = 50}), Error);
 }
 
@@ -350,11 +376,51 @@ TEST(PickleWriter, RefusesCyclesThatNothingCloses) {
 
 TEST(PickleGraphTest, BecomeChangesANodeForAllWhoReferToIt) {
   PickleGraph graph;
-  const NodeId child = graph.add_none();
+  const NodeId child = graph.add_container(PickleKind::list);
   graph.root = graph.add_tuple({child, child});
-  graph.become(child, graph.add_integer(7));
-  EXPECT_EQ(graph.integer(graph.items(graph.root)[0]), 7);
-  EXPECT_EQ(graph.integer(graph.items(graph.root)[1]), 7);
+  graph.become(child, graph.add_string("seven"));
+  EXPECT_EQ(graph.text(graph.items(graph.root)[0]), "seven");
+  EXPECT_EQ(graph.text(graph.items(graph.root)[1]), "seven");
+}
+
+TEST(PickleGraphTest, SmallValuesAreInTheirIds) {
+  PickleGraph graph;
+  for (const std::int64_t value : {0, 1, -1, (1 << 29) - 1, -(1 << 29)}) {
+    const NodeId id = graph.add_integer(value);
+    EXPECT_TRUE(graph.is(id, PickleKind::integer));
+    EXPECT_EQ(graph.integer(id), value);
+    EXPECT_TRUE(graph.items(id).empty());
+    EXPECT_FALSE(graph.is_container(id));
+  }
+  EXPECT_TRUE(graph.is(graph.add_none(), PickleKind::none));
+  EXPECT_TRUE(graph.boolean(graph.add_boolean(true)));
+  EXPECT_FALSE(graph.boolean(graph.add_boolean(false)));
+  EXPECT_EQ(graph.floating(graph.add_floating(-0.5)), -0.5);
+  EXPECT_EQ(graph.size(), 0u);
+  EXPECT_FALSE(graph.is(no_node, PickleKind::boolean));
+}
+
+TEST(PickleGraphTest, OtherIntegersAreNodes) {
+  PickleGraph graph;
+  for (const std::int64_t value : {std::int64_t{1} << 29, -(std::int64_t{1} << 29) - 1, std::int64_t{INT64_MIN}}) {
+    const NodeId id = graph.add_integer(value);
+    EXPECT_TRUE(graph.is(id, PickleKind::integer));
+    EXPECT_EQ(graph.integer(id), value);
+  }
+  EXPECT_EQ(graph.size(), 3u);
+}
+
+TEST(PickleLimits, MemoryIsBoundedAndTheHintSaysHowToGetMore) {
+  const std::string lists = "](" + std::string(100'000, ']') + "e.";
+  EXPECT_NO_THROW(read(lists, {.max_memory_bytes = 4'000'000}));
+  try {
+    read(lists, {.max_memory_bytes = 1'000'000, .memory_hint = "ask for more"});
+    FAIL() << "was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::limit);
+    EXPECT_EQ(error.facts().hint, "ask for more");
+    EXPECT_TRUE(error.facts().offset.has_value());
+  }
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST_F(Sharded, TensorsAreWhereTheIndexHasThemAndNowhereElse) {
 }
 
 TEST_F(Sharded, AShardIsNoIndexInTurn) {
-  expect_index_refusal(R"({"weight_map":{"a":"m.safetensors.index.json"}})", ErrorKind::corrupt, "no format");
+  expect_index_refusal(R"({"weight_map":{"a":"m.safetensors.index.json"}})", ErrorKind::unsupported, "index in turn");
 }
 
 TEST_F(Sharded, ADamagedShardIsNamed) {

@@ -56,6 +56,26 @@ TEST(StructureNames, ReachIntoObjects) {
   EXPECT_THAT(names_in("cm\nC\n)\x81(K\0Qe(K\0K\1Qu."s), ElementsAre("<item 0>", "0"));
 }
 
+TEST(StructureNames, OfKnownCallsAreThoseOfTheirParts) {
+  const std::string layout = "ctorch.serialization\n_get_layout\nU\x0etorch.sparse_";
+  const auto sparse = [&](const std::string& kind, const std::string& data) {
+    std::string all = "ctorch._utils\n_rebuild_sparse_tensor\n(" + layout + kind + "\x85R(" + data + "ttR";
+    all[all.find("U\x0e") + 1] = static_cast<char>(13 + kind.size());
+    return all;
+  };
+  const std::string coo = sparse("coo", "K\0QK\1QK\7"s);
+  EXPECT_THAT(names_in(coo + "."), ElementsAre("indices", "values"));
+  EXPECT_THAT(names_in("}U\1w" + coo + "s."), ElementsAre("w.indices", "w.values"));
+  EXPECT_THAT(names_in("}U\1w" + sparse("bsc", "K\0QK\1QK\2QK\7"s) + "s."),
+              ElementsAre("w.ccol_indices", "w.row_indices", "w.values"));
+  EXPECT_THAT(names_in("](ctorch._utils\n_rebuild_parameter\n(" + coo + "\x89NtRe."),
+              ElementsAre("0.indices", "0.values"));
+  EXPECT_THAT(names_in("ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_wrapper_subclass\ncm\nC\n"
+                       "(cm\nC\nt}U\1aK\0QstR."s),
+              ElementsAre("a"));
+  EXPECT_THAT(names_in(sparse("new", "K\0QK\1QK\7"s) + "."), ElementsAre("<args>/1/0", "<args>/1/1"));
+}
+
 TEST(StructureNames, CoverTensorsThatAreKeys) {
   EXPECT_THAT(names_in("}(K\0QK\1Qu."s), ElementsAre("<key 0>", "<value 0>"));
 }
@@ -66,10 +86,31 @@ TEST(StructureNames, GiveASharedContainerEveryPlace) {
 
 TEST(StructureNames, EndCycles) { EXPECT_THAT(names_in("]q\0(K\0Qh\0e."s), ElementsAre("0")); }
 
-TEST(StructureNames, DoNotMultiplyWithSharing) {
-  std::string laughs = "K\0Q\x85"s;
-  for (int i = 0; i < 100; ++i) laughs += "q\1h\1\x86";
-  EXPECT_LT(names_in(laughs + ".").size(), 5000u);
+std::string doubled_often(std::string pickle) {
+  for (int i = 0; i < 100; ++i) pickle += "q\1h\1\x86";
+  return pickle + ".";
+}
+
+TEST(StructureNames, AreThereForEveryPlaceOfWhatIsShared) {
+  EXPECT_THAT(names_in("K\0Q\x85q\1h\1h\1\x87."s), ElementsAre("0/0", "1/0", "2/0"));
+}
+
+TEST(StructureNames, AreRefusedWhereSharingMakesAbsurdlyMany) {
+  try {
+    names_in(doubled_often("K\0Q\x85"s));
+    FAIL() << "was walked";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::limit);
+  }
+}
+
+TEST(StructureNames, SharingOfWhatHoldsNoTensorCostsNothing) {
+  EXPECT_THAT(names_in(doubled_often("K\0\x85"s)), ElementsAre());
+}
+
+TEST(StructureNames, OfCyclesAreNotLostWhereTheCycleIsEnteredElsewhere) {
+  // root = [a, b], a = [b, tensor], b = [a]
+  EXPECT_THAT(names_in("](]q\0(]q\1h\0aK\0Qeh\1e."s), ElementsAre("0/1", "1/0/1"));
 }
 
 TEST(StructureNames, RefuseAbsurdDepth) { EXPECT_THROW(names_in(")" + std::string(20'000, '\x85') + "."), Error); }
@@ -85,9 +126,9 @@ TEST(StructureFind, GivesTheNodeOfAName) {
 
 TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
   PickleGraph graph;
-  const NodeId plain = graph.add_none();
-  const NodeId typed = graph.add_none();
-  const NodeId storage = graph.add_none();
+  const NodeId plain = graph.add_container(PickleKind::list);
+  const NodeId typed = graph.add_container(PickleKind::list);
+  const NodeId storage = graph.add_container(PickleKind::list);
   graph.root = graph.add_tuple({plain, typed, storage});
   become_row(graph, plain, {.row = 0});
   become_row(graph, typed,
@@ -102,6 +143,21 @@ TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
   EXPECT_TRUE(again.is_global(row->type, "m", "Sub"));
   EXPECT_TRUE(again.is(row->attributes, PickleKind::dict));
   EXPECT_TRUE(structure_row(again, items[2])->is_storage);
+}
+
+TEST(StructureRows, KeepWhatAQuantizerHasForEachChannel) {
+  PickleGraph graph = graph_of("}U\1wNs."s);
+  const NodeId value = graph.items(graph.root)[1];
+  const NodeId scales = graph.add_persistent(graph.add_integer(1));
+  const NodeId points = graph.add_persistent(graph.add_integer(2));
+  become_row(graph, value, {.row = 0, .scales = scales, .zero_points = points});
+  const auto itself = [](std::uint32_t row) { return row; };
+  const PickleGraph again = decode_structure(encode_structure(graph), 3, itself);
+  const auto row = structure_row(again, again.items(again.root)[1]);
+  ASSERT_TRUE(row);
+  EXPECT_EQ(structure_row(again, row->scales)->row, 1u);
+  EXPECT_EQ(structure_row(again, row->zero_points)->row, 2u);
+  EXPECT_EQ(find_in_structure(again, "w.scales"), row->scales);
 }
 
 TEST(StructureRows, OfOneObjectBecomeOneNode) {

@@ -15,55 +15,14 @@
 #include "tenon/error.h"
 #include "tenon/formats.h"
 #include "tenon/store.h"
+#include "tests/formats/pickles.h"
 
 namespace tenon {
 namespace {
 
 namespace fs = std::filesystem;
-using std::string_literals::operator""s;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
-
-template <class T>
-std::string data_of(std::initializer_list<T> values) {
-  return {reinterpret_cast<const char*>(std::data(values)), values.size() * sizeof(T)};
-}
-
-// Pickle text for the calls that torch writes; each leaves one value on the stack.
-std::string number(std::int64_t value) { return "L" + std::to_string(value) + "L\n"; }
-std::string text(const std::string& value) {
-  return "X" + std::string{static_cast<char>(value.size())} + "\0\0\0"s + value;
-}
-std::string tuple(const std::vector<std::int64_t>& values) {
-  std::string out = "(";
-  for (const auto value : values) out += number(value);
-  return out + "t";
-}
-std::string storage(const std::string& type, const std::string& key, std::int64_t numel) {
-  return "(" + text("storage") + "c" + type + "\n" + text(key) + text("cpu") + number(numel) + "tQ";
-}
-std::string floats(const std::string& key, std::int64_t numel) { return storage("torch\nFloatStorage", key, numel); }
-const std::string no_hooks = "ccollections\nOrderedDict\n)R";
-
-struct View {
-  std::int64_t offset = 0;
-  std::vector<std::int64_t> shape{};
-  std::vector<std::int64_t> stride{};
-};
-std::string view_arguments(const std::string& from, const View& view) {
-  return from + number(view.offset) + tuple(view.shape) + tuple(view.stride) + "\x89" + no_hooks;
-}
-std::string tensor(const std::string& from, const View& view) {
-  return "ctorch._utils\n_rebuild_tensor_v2\n(" + view_arguments(from, view) + "tR";
-}
-std::string tensor_v3(const std::string& from, const View& view, const std::string& dtype) {
-  return "ctorch._utils\n_rebuild_tensor_v3\n(" + view_arguments(from, view) + "ctorch\n" + dtype + "\ntR";
-}
-std::string parameter(const std::string& data) {
-  return "ctorch._utils\n_rebuild_parameter\n" + data + "\x88" + no_hooks + "\x87R";
-}
 
 // An archive as torch.save makes it, any part of which can be made wrong.
 struct Archive {
@@ -154,7 +113,7 @@ std::vector<std::string> names(const Draft& draft) {
 }
 
 const std::string four_floats = data_of<float>({1, 2, 3, 4});
-const View all_four{0, {4}, {1}};
+const Geometry all_four{0, {4}, {1}};
 
 TEST_F(TorchFiles, GiveEveryTensorARow) {
   const Archive archive{"}(" + text("w") + tensor(floats("0", 4), {1, {3}, {1}}) + text("b") +
@@ -368,7 +327,7 @@ TEST_F(TorchFiles, BeyondWhatWeKnowAreRefusedByName) {
 }
 
 TEST_F(TorchFiles, AcceptWhatIsOddButLegal) {
-  const auto import_one = [&](const View& view) {
+  const auto import_one = [&](const Geometry& view) {
     return import({tensor(floats("0", 4), view), {{"0", four_floats}}});
   };
   EXPECT_NO_THROW(import_one({3, {1}, {1}}));
@@ -386,9 +345,7 @@ TEST_F(TorchFiles, OfOtherKindsAreNamed) {
   };
   EXPECT_THAT(what(write({"N", {}, "3\n", "little", {{"constants.pkl", "."}}})), HasSubstr("TorchScript"));
   EXPECT_THAT(what(write({"N", {}, "3\n", "little", {{".data/extern_modules", ""}}})), HasSubstr("torch.package"));
-  EXPECT_THAT(what(write_raw("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80")), HasSubstr("before 1.6"));
   EXPECT_THAT(what(write_raw("\x24\0\0\0PTMF\0\0\0\0"s)), HasSubstr("flatbuffer"));
-  EXPECT_THAT(what(write_raw(std::string(257, 'x') + "ustar" + std::string(250, '\0'))), HasSubstr("tar"));
   EXPECT_THAT(what(write_raw("\x80\2cos\nsystem\nU\2id\x85R.")), HasSubstr("os.system"));
   EXPECT_THAT(what(write_raw("(lp0\nVa\np1\na.")), HasSubstr("pickle"));
 }

@@ -95,6 +95,17 @@ TEST_F(FileTest, ReadPastTheEndSaysThatTheFileEndsEarly) {
   }
 }
 
+TEST_F(FileTest, AFileCanBeReadAsIfItBeganLater) {
+  const File file = File::open_from(given("f", "before, after"), 8);
+  std::array<std::byte, 5> out{};
+  file.read_at(0, out);
+  EXPECT_EQ(text_of({out.begin(), out.end()}), "after");
+  EXPECT_EQ(file.size_bytes(), 5u);
+  EXPECT_EQ(kind_of([&] { file.read_at(1, out); }), ErrorKind::corrupt);
+  EXPECT_EQ(File::open_from(at("f"), 13).size_bytes(), 0u);
+  EXPECT_EQ(kind_of([&] { File::open_from(at("f"), 14); }), ErrorKind::invalid_argument);
+}
+
 TEST_F(FileTest, OffsetsBeyondTheLargestFileAreRefused) {
   File file = File::create(at("f"));
   std::array<std::byte, 4> bytes{};

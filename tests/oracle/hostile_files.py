@@ -5,8 +5,10 @@ CONTAINED   name: bytes of a file that may be refused or held as data, if that c
 code(mark)  name: a pickle that would run something, were it run
 """
 
+import io
 import itertools
 import struct
+import tarfile
 import zipfile
 
 from hostile import (
@@ -27,8 +29,112 @@ from hostile import (
 )
 
 
+LAYOUT = call(name("torch.serialization", "_get_layout"), string("torch.sparse_coo"))
+QUANTIZED = call(
+    name("torch._utils", "_rebuild_qtensor"),
+    storage(cls=name("torch", "QInt32Storage")),
+    integer(0),
+    extents((4,)),
+    extents((1,)),
+    sequence(name("torch", "per_channel_affine"), tensor(), tensor(), integer(2**62)),
+    b"\x89",
+    NO_HOOKS,
+)
+# Says a million elements, brings eight bytes.
+ARRAY = (
+    call(name("numpy.core.multiarray", "_reconstruct"), name("numpy", "ndarray"), extents((0,)), b"C\x01b")
+    + sequence(
+        integer(1),
+        extents((1_000_000,)),
+        call(name("numpy", "dtype"), string("f4"), b"\x89", b"\x88")
+        + sequence(integer(3), string("<"), b"NNN", integer(-1), integer(-1), integer(0))
+        + b"b",
+        b"\x89",
+        b"C\x08" + bytes(8),
+    )
+    + b"b"
+)
+
+
 def pickled(*body):
     return archive(program(*body))
+
+
+# ---- files of the formats before
+
+
+MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+FOUR = struct.pack("<q4f", 4, 1, 2, 3, 4)
+
+
+def legacy(body=None, keys=None, data=FOUR, version=START + b"M\xe9\x03."):
+    """One tensor on one storage, but for what is said."""
+    listed = START + b"]" + (string("0") if keys is None else keys) + b"a."
+    return MAGIC + version + program(b"}") + program(tensor() if body is None else body) + listed + data
+
+
+def tar(**members):
+    """A tar archive, as torch had it, of members that may be replaced."""
+    whole = {
+        "pickle": program(b"X\x01\x00\x00\x001Q"),
+        "tensors": program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<iiqqq", 1, 0, 4, 1, 0),
+        "storages": program(b"K\x01")
+        + program(b"K\x02", string("cpu"), name("torch", "FloatStorage"), b"\x87")
+        + FOUR
+        + program(b"]"),
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as out:
+        for member, data in (whole | members).items():
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+OLD_FORMATS = {
+    "legacy cut in its magic": MAGIC[:10],
+    "legacy of its magic only": MAGIC,
+    "legacy of another version": legacy(version=START + b"M\xea\x03."),
+    "legacy without storages": legacy(data=b""),
+    "legacy storage cut": legacy(data=FOUR[:-1]),
+    "legacy storage of -1": legacy(data=struct.pack("<q", -1)),
+    "legacy storage of 2^63-1": legacy(data=struct.pack("<q", 2**63 - 1)),
+    "legacy storage of 2^62+4": legacy(data=struct.pack("<q", 2**62 + 4) + FOUR[8:]),
+    "legacy storage longer than said": legacy(data=struct.pack("<q", 5) + bytes(20)),
+    "legacy storage of another name": legacy(keys=string("1")),
+    "legacy storage named by a number": legacy(keys=b"K\x00"),
+    "legacy storage twice": legacy(keys=string("0") + b"a" + string("0"), data=FOUR * 2),
+    "legacy keys that are none": legacy()[: -len(FOUR)].replace(START + b"]" + string("0") + b"a.", program(b"N")),
+    "legacy view outside": legacy(storage()[:-2] + sequence(string("v"), integer(3), integer(2)) + b"tQ"),
+    "legacy view of 2^62": legacy(storage()[:-2] + sequence(string("v"), integer(2**62), integer(2**62)) + b"tQ"),
+    "legacy view before its storage": legacy(storage()[:-2] + sequence(string("v"), integer(-1), integer(2)) + b"tQ"),
+    "legacy of an unknown reference": legacy(sequence(string("module")) + b"Q"),
+    "tar of something else": tar(pickle=b"").replace(b"pickle", b"pickel"),
+    "tar with a flipped header": b"x" + tar()[1:],
+    "tar cut in its first file": tar()[:520],
+    "tar without end of pickle": tar(pickle=START),
+    "tar of an unknown tensor": tar(pickle=program(b"X\x01\x00\x00\x009Q")),
+    "tar of a billion storages": tar(storages=program(integer(10**9))),
+    "tar of minus one storage": tar(storages=program(integer(-1))),
+    "tar storage of 2^62": tar(
+        storages=program(b"K\x01")
+        + program(b"K\x02", string("cpu"), name("torch", "FloatStorage"), b"\x87")
+        + struct.pack("<q", 2**62)
+    ),
+    "tar tensor of rank 2^31-1": tar(
+        tensors=program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<ii", 2**31 - 1, 0)
+    ),
+    "tar tensor outside": tar(
+        tensors=program(b"K\x01")
+        + program(b"K\x01K\x02", name("torch", "FloatTensor"), b"\x87")
+        + struct.pack("<iiqqq", 1, 0, 5, 1, 0)
+    ),
+}
 
 
 # ---- what must be refused; the offset of the flaw is known to who reads the bytes of a zip or a pickle
@@ -156,7 +262,8 @@ PICKLES = {
     "memoize nothing": START + b"\x94.",
     "global cut": START + b"cos\nsystem",
     "stack global of ints": START + b"K\x01K\x02\x93.",
-    "stack global dotted": b"\x80\x04" + b"\x8c\x02os\x8c\x0bpath.system\x93.",
+    "stack global dotted": START + b"\x8c\x02os\x8c\x0bpath.system\x93.",
+    "global dotted": START + b"cos\npath.system\n.",
     "extension 1": START + b"\x82\x01.",
     "extension 2": START + b"\x83\x01\x00.",
     "extension 4": START + b"\x84\x01\x00\x00\x00.",
@@ -279,6 +386,7 @@ def truncations():
 REFUSED = (
     {f"file: {what}": (data, False) for what, data in FILES.items()}
     | {f"archive: {what}": (data, False) for what, data in ARCHIVES.items()}
+    | {what: (data, False) for what, data in OLD_FORMATS.items()}
     | {f"zip: {what}": (data, True) for what, data in ZIPS.items()}
     | {f"pickle: {what}": (archive(data), True) for what, data in PICKLES.items()}
     | {f"tensor: {what}": (pickled(body), False) for what, body in TENSORS.items()}
@@ -292,6 +400,12 @@ def laughs(level, levels=60):
     """Each level holds the one before it twice: few nodes, 2^60 paths."""
     body = b"".join(level(i) for i in range(levels))
     return tensor() + b"q\x00" + body
+
+
+def under_long_key(count):
+    """A name of each tensor has the whole key in it."""
+    named = b"".join(string(f"t{i}") + tensor() for i in range(count))
+    return pickled(b"}", string("k" * 60_000), b"}(", named, b"us")
 
 
 CONTAINED = {
@@ -328,8 +442,29 @@ CONTAINED = {
     "no elements, stride 2^62": pickled(tensor(shape=(0, 2, 2), stride=(2**62, 2**62, 1))),
     "10,000 tensors on one storage": pickled(b"(", tensor() * 10_000, b"t"),
     "10,000 names of one tensor": pickled(tensor(), b"q\x00(", b"h\x00" * 10_000, b"t"),
+    "400 places of 50 tensors": pickled(b"](", tensor() * 50, b"eq\x010(", b"h\x01" * 400, b"t"),
+    "million places of one tensor": pickled(tensor(), b"q\x000(", b"h\x00" * 1_000_000, b"t"),
+    "million places of a list": pickled(b"]q\x00Na0(", b"h\x00" * 1_000_000, b"t"),
+    "long key of 3,000 tensors": under_long_key(3_000),
+    "long key of 20,000 tensors": under_long_key(20_000),
+    "two million integers": pickled(b"](", b"J\x01\x02\x03\x00" * 2_000_000, b"e"),
+    "two million floats": pickled(b"](", (b"G" + bytes(8)) * 2_000_000, b"e"),
+    "two million appended one by one": pickled(b"]", b"Na" * 2_000_000),
+    "five million on the stack": pickled(b"(", b"N" * 5_000_000, b"t"),
+    "a million marks with lists": pickled(b"](" * 1_000_000),
+    "memo of ten million": pickled(b"N", b"r\x80\x96\x98\x00", b"N0" * 5_000_000),
+    "million lists of one": pickled(b"](", b"]Na" * 1_000_000, b"e"),
     "long key": pickled(b"}", string("k" * 1_000_000), tensor(), b"s"),
     "key of controls": pickled(b"}", string("\x1b[2J\x1b]0;title\x07\n\r"), tensor(), b"s"),
+    "nested class": pickled(b"\x80\x04" + string("nowhere") + string("Outer.Inner") + b"\x93", b")\x81"),
+    "sparse of a storage": pickled(
+        call(name("torch._utils", "_rebuild_sparse_tensor"), LAYOUT, sequence(storage(), storage(), extents((4,))))
+    ),
+    "storage where a size should be": pickled(
+        call(name("torch._utils", "_rebuild_sparse_tensor"), LAYOUT, sequence(tensor(), tensor(), storage()))
+    ),
+    "quantizer of itself": pickled(QUANTIZED),
+    "array of a lie": pickled(ARRAY),
     "unknown class": pickled(name("nowhere", "Nothing"), b")\x81}X\x01\x00\x00\x00a", tensor(), b"sb"),
     "rebuild of another torch": pickled(call(name("torch._utils", "_rebuild_tensor_v9"), storage())),
     "rebuild with too little": pickled(call(name("torch._utils", "_rebuild_tensor_v2"), storage())),
@@ -346,6 +481,11 @@ CONTAINED = {
     "deflated zeros": archive(
         program(tensor(storage(numel=integer(2**21)), shape=(2**21,))),
         {"data/0": bytes(2**23)},
+        method=zipfile.ZIP_DEFLATED,
+    ),
+    "deflated zeros of 64 MiB": archive(
+        program(tensor(storage(numel=integer(2**24)), shape=(2**24,))),
+        {"data/0": bytes(2**26)},
         method=zipfile.ZIP_DEFLATED,
     ),
     "bytes after the archive": archive() + b"x" * 60000,
@@ -387,6 +527,7 @@ def code(mark):
             sequence(storage(), integer(0), extents((4,)), extents((1,)), b"\x89", NO_HOOKS),
             b"}",
         ),
+        "nested name": b"\x80\x04" + string("os") + string("path.os.system") + b"\x93" + sequence(command) + b"R",
         "hooks": tensor(hooks=call(name("os", "system"), command)),
         "hidden behind a key": b"}" + call(name("os", "system"), command) + b"Ns",
     }

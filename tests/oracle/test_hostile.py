@@ -6,57 +6,32 @@ of the store as it was, less than a second of processor time, and memory below t
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from conftest import REPOSITORY, digests
+from conftest import digests
 from hostile import archive, program
 from hostile_files import CODE, CONTAINED, REFUSED, code
 from hostile_flat import FLAT_ACCEPTED, FLAT_REFUSED
-
-MEMORY = 64 * 1024 * 1024
-PROCESSOR_SECONDS = 1.0
+from measure_call import call
 
 
 class Measured:
-    """The command, with what it took."""
+    """The command, held to what a hostile file may cost."""
 
-    def __init__(self, tenon, folder):
-        self._tenon, self._report = tenon, folder / "report.json"
+    def __init__(self, tenon):
+        self._tenon = tenon
 
     def run(self, *arguments, store, file):
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(REPOSITORY / "tests" / "oracle" / "measure.py"),
-            str(self._report),
-            self._tenon.binary,
-            "--store",
-            str(store),
-            *map(str, arguments),
-        ]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=self._tenon.environment(),
-            stdin=subprocess.DEVNULL,
-            check=True,
-        )
-        took = json.loads(self._report.read_text())
-        assert took["cpu_seconds"] < PROCESSOR_SECONDS, took
-        assert took["peak_bytes"] < file.stat().st_size + MEMORY, took
-        return took["exit_code"], done.stdout, done.stderr
+        took = call(self._tenon, *arguments, store=store)
+        took.require_little(file.stat().st_size)
+        return took.exit_code, took.out, took.err
 
 
 @pytest.fixture
-def measured(tenon, tmp_path):
-    return Measured(tenon, tmp_path)
+def measured(tenon):
+    return Measured(tenon)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import torch
 from safetensors.numpy import load_file as load_with_numpy
 from safetensors.torch import load_file, save_file
 
-from conftest import fixture_parameters, fixtures_folder
 from equal import assert_equal
 from objects import ALL_DTYPES, random_tensor
 
@@ -49,12 +48,6 @@ def assert_same_tensors(got, wanted):
             wanted[name].shape,
             raw(wanted[name]),
         ), name
-
-
-def header(path):
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length])
 
 
 def test_every_type_of_the_package_is_tried():
@@ -335,29 +328,6 @@ def test_files_are_looked_into_without_a_store(tenon, tmp_path):
             assert "float32" in tenon.ok(*verb, cwd=tmp_path).stdout
         assert tenon.json("cat", f"{path}{name}", cwd=tmp_path)[0]["values"] == weight.tolist()
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tenon"] == []
-
-
-def wild(kind):
-    return fixture_parameters(lambda row: row["expect"] == "import" and kind(row["kind"]))
-
-
-@pytest.mark.parametrize("file", wild(lambda kind: kind == "safetensors"))
-def test_safetensors_from_the_wild_come_back(tenon, store, tmp_path, file):
-    original = fixtures_folder() / file
-    tenon.import_files(store, [original])
-    out = tenon.export(store, "main", tmp_path / "out.safetensors")
-    assert_same_tensors(dict(sorted(load_file(out).items())), dict(sorted(load_file(original).items())))
-    assert header(out).get("__metadata__") == header(original).get("__metadata__")
-
-
-@pytest.mark.parametrize("file", wild(lambda kind: kind == "npy" or kind.startswith("zip-other") and ".npy" in kind))
-def test_numpy_files_from_the_wild_come_back(tenon, store, tmp_path, file):
-    original = fixtures_folder() / file
-    tenon.import_files(store, [original])
-    got, wanted = np.load(tenon.export(store, "main", tmp_path / f"out{original.suffix}")), np.load(original)
-    names = [()] if isinstance(wanted, np.ndarray) else list(wanted)
-    for name in names:
-        assert got[name].dtype == wanted[name].dtype and np.array_equal(got[name], wanted[name])
 
 
 def test_numpy_reads_what_it_can_of_safetensors(tenon, store, tmp_path):

@@ -1,0 +1,298 @@
+#include "formats/torch_import.h"
+
+#include <algorithm>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "formats/numpy_value.h"
+#include "formats/row_names.h"
+#include "formats/structure.h"
+#include "formats/torch_tensor.h"
+#include "tenon/error.h"
+
+namespace tenon {
+
+namespace {
+
+constexpr std::size_t max_rank = 64;
+constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
+
+// One slot per storage key, in the order in which the object mentions them.
+class SlotTable {
+ public:
+  explicit SlotTable(const TorchRecords& records) : records_(records) {}
+
+  std::uint32_t slot_of(const TorchStorage& storage);
+  // Of an untyped storage the byte order of elements is known only to the tensors in it.
+  void check_byte_order(std::uint32_t slot, DType dtype) const;
+  // A slot of a numpy array's own.
+  std::uint32_t add(SlotDraft slot);
+  std::vector<SlotDraft>& slots() { return slots_; }
+
+ private:
+  std::uint32_t add(const TorchStorage& storage);
+  void check_size(const TorchStorage& storage, std::uint64_t record_bytes) const;
+
+  const TorchRecords& records_;
+  std::vector<SlotDraft> slots_;
+  std::unordered_map<std::string, std::uint32_t> slot_of_key_;
+};
+
+// Elements whose bytes are in file order as one unit: the halves of a complex number are apart.
+std::uint64_t unit_bytes(DType dtype) {
+  if (dtype == DType::invalid) return 1;
+  const std::uint64_t item = item_bytes(dtype);
+  return dtype_info(dtype).kind == DTypeClass::complex ? item / 2 : item;
+}
+
+std::uint32_t SlotTable::slot_of(const TorchStorage& storage) {
+  const auto known = slot_of_key_.find(storage.key);
+  const std::uint32_t slot = known == slot_of_key_.end() ? add(storage) : known->second;
+  SlotDraft& draft = slots_[slot];
+  check_size(storage, draft.nbytes);
+  if (draft.storage_dtype == storage.dtype) return slot;
+  if (records_.is_big_endian() && unit_bytes(draft.storage_dtype) != unit_bytes(storage.dtype)) {
+    throw Error(ErrorKind::unsupported,
+                {.what = "big-endian storage is used with several element types", .file = records_.label(storage.key)});
+  }
+  draft.storage_dtype = DType::invalid;  // several types on the same bytes
+  return slot;
+}
+
+std::uint32_t SlotTable::add(const TorchStorage& storage) {
+  const std::optional<TorchRecord> record = records_.find(storage.key);
+  if (!record && storage.nbytes != 0) {
+    throw Error(ErrorKind::corrupt,
+                {.what = "file lacks a storage that its object uses", .file = records_.label(storage.key)});
+  }
+  SlotDraft slot{.storage_dtype = storage.dtype, .location = storage.location};
+  if (record) {
+    check_size(storage, record->nbytes);
+    slot.nbytes = record->nbytes;
+    slot.source = record->source(records_.is_big_endian() ? unit_bytes(storage.dtype) : 1);
+  }
+  const std::uint32_t index = add(std::move(slot));
+  slot_of_key_.emplace(storage.key, index);
+  return index;
+}
+
+std::uint32_t SlotTable::add(SlotDraft slot) {
+  slots_.push_back(std::move(slot));
+  return static_cast<std::uint32_t>(slots_.size() - 1);
+}
+
+// torch writes a whole storage; the count of elements it gives with it leaves out a last one that is incomplete.
+void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
+  const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
+  if (record_bytes >= storage.nbytes && record_bytes - storage.nbytes < item) return;
+  throw Error(ErrorKind::corrupt, {.what = "storage record has the wrong length",
+                                   .file = records_.label(storage.key),
+                                   .got = fmt::format("{} bytes", record_bytes),
+                                   .wanted = fmt::format("{} bytes", storage.nbytes)});
+}
+
+void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
+  if (!records_.is_big_endian() || slots_[slot].storage_dtype != DType::invalid || unit_bytes(dtype) == 1) return;
+  throw Error(ErrorKind::unsupported,
+              {.what = "big-endian file has an untyped storage, whose byte order torch itself does not restore",
+               .file = records_.pickle_label(),
+               .got = std::string(dtype_info(dtype).name)});
+}
+
+// Walks the object once and makes a row of every tensor, bare storage and numpy array.
+class Importer {
+ public:
+  Importer(PickleGraph object, const TorchRecords& records, const ImportOptions& options)
+      : pickle_(records.pickle_label()),
+        slots_(records),
+        shared_graph_(std::make_shared<PickleGraph>(std::move(object))),
+        graph_(*shared_graph_),
+        names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
+
+  Draft run();
+
+ private:
+  // What becomes a row once the walk is over, and whether there is more below it.
+  struct Found {
+    NodeId node;
+    StructureRow structure;
+    NodeId content;  // what is walked below it; no_node: nothing
+  };
+
+  NodeId visit(NodeId node, const std::string& name);
+  NodeId add_tensor(NodeId node, const TorchTensor& tensor, const std::string& name);
+  NodeId add_row(NodeId node, TensorDraft row, StructureRow structure, NodeId content = no_node);
+  void add_repeated_row(std::uint32_t first, const std::string& name);
+  TensorDraft make_tensor_row(const TorchTensor& tensor, const std::string& name);
+  TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
+  TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
+  void refuse_reserved_name(NodeId node) const;
+
+  const std::string pickle_;
+  SlotTable slots_;
+  const std::shared_ptr<PickleGraph> shared_graph_;  // numpy arrays are read from it
+  PickleGraph& graph_;
+  Draft draft_;
+  std::vector<Found> found_;
+  std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
+  RowNames names_;
+};
+
+// A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
+void require_rows_only(const PickleGraph& graph, const std::string& file) {
+  std::vector<bool> is_seen(graph.size());
+  std::vector<NodeId> pending{graph.root};
+  while (!pending.empty()) {
+    const NodeId node = pending.back();
+    pending.pop_back();
+    if (!graph.is_container(node) || is_seen[node]) continue;
+    is_seen[node] = true;
+    if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
+      throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
+    }
+    graph.for_each_child(node, [&](NodeId child) {
+      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
+    });
+  }
+}
+
+Draft Importer::run() {
+  rename_old_calls(graph_);
+  walk_structure(
+      graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
+  for (const Found& found : found_) become_row(graph_, found.node, found.structure);
+  require_rows_only(graph_, pickle_);
+  draft_.structure = encode_structure(graph_);
+  draft_.slots = std::move(slots_.slots());
+  return std::move(draft_);
+}
+
+NodeId Importer::visit(NodeId node, const std::string& name) {
+  if (const auto known = row_of_node_.find(node); known != row_of_node_.end()) {
+    const Found& found = found_[known->second];
+    add_repeated_row(found.structure.row, name);
+    return found.content;
+  }
+  if (graph_.is(node, PickleKind::persistent)) {
+    return add_row(node, make_storage_row(parse_torch_storage(graph_, node, pickle_), name), {.is_storage = true});
+  }
+  if (!graph_.is(node, PickleKind::object)) return node;
+  if (const auto tensor = parse_torch_tensor(graph_, node, pickle_)) return add_tensor(node, *tensor, name);
+  if (const auto array = parse_numpy_array(graph_, node)) {
+    return add_row(node, make_array_row(*array, name), {.type = array->function});
+  }
+  refuse_reserved_name(node);
+  return node;
+}
+
+NodeId Importer::add_tensor(NodeId node, const TorchTensor& tensor, const std::string& name) {
+  const StructureRow structure{
+      .type = tensor.type, .attributes = tensor.attributes, .scales = tensor.scales, .zero_points = tensor.zero_points};
+  // Scales and zero points are named by the rule for the call that holds them.
+  const NodeId content = tensor.scales != no_node ? node : tensor.attributes;
+  return add_row(node, make_tensor_row(tensor, name), structure, content);
+}
+
+void Importer::refuse_reserved_name(NodeId node) const {
+  const NodeId callable = graph_.object(node).callable;
+  if (!graph_.is(callable, PickleKind::global) || graph_.global_module(callable) != structure_module) return;
+  throw Error(ErrorKind::unsupported,
+              {.what = "object uses a name that is reserved", .file = pickle_, .got = std::string(structure_module)});
+}
+
+NodeId Importer::add_row(NodeId node, TensorDraft row, StructureRow structure, NodeId content) {
+  structure.row = static_cast<std::uint32_t>(draft_.tensors.size());
+  row_of_node_.emplace(node, found_.size());
+  found_.push_back({node, structure, content});
+  draft_.tensors.push_back(std::move(row));
+  names_.add_last();
+  return content;
+}
+
+// The same Python object at a second place: a row of its own, which says so.
+void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
+  TensorDraft row = draft_.tensors[first];
+  row.name = names_.make_unique(name);
+  row.object = first;
+  draft_.tensors.push_back(std::move(row));
+  names_.add_last();
+}
+
+TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
+  TensorDraft row{.name = names_.make_unique(name),
+                  .dtype = tensor.dtype,
+                  .kind = tensor.kind,
+                  .requires_grad = tensor.requires_grad,
+                  .is_conj = tensor.is_conj,
+                  .is_neg = tensor.is_neg,
+                  .shape = tensor.shape,
+                  .stride = tensor.stride};
+  if (tensor.shape.size() > max_rank) {
+    throw Error(ErrorKind::limit, {.what = "tensor " + row.name + " has too many dimensions",
+                                   .file = pickle_,
+                                   .got = std::to_string(tensor.shape.size()),
+                                   .wanted = fmt::format("at most {}", max_rank)});
+  }
+  if (tensor.type != no_node)
+    row.wrapper = fmt::format("{}.{}", graph_.global_module(tensor.type), graph_.global_name(tensor.type));
+  row.quantizer = tensor.quantizer;
+  const std::uint64_t reached = reached_bytes(tensor, row.name, pickle_);
+  if (tensor.storage == no_node) return row;
+  const TorchStorage storage = parse_torch_storage(graph_, tensor.storage, pickle_);
+  row.slot = slots_.slot_of(storage);
+  slots_.check_byte_order(row.slot, tensor.dtype);
+  const std::uint64_t available = storage.view ? storage.view->nbytes : slots_.slots()[row.slot].nbytes;
+  if (reached > available) {
+    throw Error(ErrorKind::corrupt, {.what = "tensor " + row.name + " reaches outside its storage",
+                                     .file = pickle_,
+                                     .got = fmt::format("{} bytes", reached),
+                                     .wanted = fmt::format("at most {}", available)});
+  }
+  row.storage_offset_bytes = static_cast<std::uint64_t>(tensor.offset) * item_bytes(tensor.dtype);
+  if (storage.view) row.storage_offset_bytes += storage.view->offset_bytes;
+  return row;
+}
+
+// All of the storage, as one dimension: of the slot, or of the part that torch before 0.4 made a storage of its own.
+TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::string& name) {
+  const std::uint32_t slot = slots_.slot_of(storage);
+  const DType dtype = storage.dtype == DType::invalid ? DType::uint8 : storage.dtype;
+  const std::uint64_t nbytes = storage.view ? storage.view->nbytes : slots_.slots()[slot].nbytes;
+  const std::uint64_t elements = nbytes / item_bytes(dtype) * (8 * item_bytes(dtype) / dtype_info(dtype).bits);
+  return {.name = names_.make_unique(name),
+          .dtype = dtype,
+          .slot = slot,
+          .storage_offset_bytes = storage.view ? storage.view->offset_bytes : 0,
+          .shape = {static_cast<std::int64_t>(elements)},
+          .stride = {1}};
+}
+
+// Its bytes are in the pickle, so the graph is kept as long as the draft's sources.
+TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string& name) {
+  SlotDraft slot{.nbytes = graph_.text(array.data).size()};
+  slot.source.read = [graph = shared_graph_, data = array.data](std::uint64_t offset, std::span<std::byte> out) {
+    const std::string_view bytes = graph->text(data);
+    std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
+  };
+  return {.name = names_.make_unique(name),
+          .dtype = array.dtype,
+          .slot = slots_.add(std::move(slot)),
+          .shape = array.shape,
+          .stride = array.stride,
+          .wrapper = std::string(numpy_array_wrapper)};
+}
+
+}  // namespace
+
+PickleReadOptions object_read_options(const ImportOptions& options) {
+  return {.max_memory_bytes = options.max_memory_bytes, .memory_hint = memory_hint};
+}
+
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options) {
+  return Importer(std::move(object), records, options).run();
+}
+
+}  // namespace tenon

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""What becomes of every sample file in INDEX.tsv, as a table: imported and equal, or refused as it should be.
+
+    build/venv/bin/python tests/oracle/fixtures_table.py            # all of them
+    build/venv/bin/python tests/oracle/fixtures_table.py alex.pth   # some
+
+A file that is to be imported is exported again, and a judge for its kind compares what comes out with the file. A format
+joins by a line in JUDGES; a kind in WAITING has no reader yet, and must be refused by name.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from conftest import REPOSITORY, Tenon, fixtures_folder, indexed_fixtures
+from equal import assert_equal
+from measure_call import call
+from stubs import pickle_module
+
+# ---- judges: each is given the tenon command, the store, the file, and a folder to write into
+
+
+def judge_torch(tenon, store, file, folder):
+    out = tenon.export(store, "main", folder / "out.pt")
+    wanted, got = (
+        torch.load(path, weights_only=False, map_location="cpu", pickle_module=pickle_module) for path in (file, out)
+    )
+    assert_equal(got, wanted)
+    return "equal under torch 2.13"
+
+
+def judge_safetensors(tenon, store, file, folder):
+    out = tenon.export(store, "main", folder / "out.safetensors")
+    assert_equal(*(dict(sorted(load_file(path).items())) for path in (out, file)))
+    with safe_open(file, "pt") as wanted, safe_open(out, "pt") as got:
+        assert got.metadata() == wanted.metadata()
+    return "equal under safetensors"
+
+
+def judge_numpy(tenon, store, file, folder):
+    wanted, got = (numpy.load(path) for path in (file, tenon.export(store, "main", folder / f"out{file.suffix}")))
+    for name in [()] if isinstance(wanted, numpy.ndarray) else list(wanted):
+        numpy.testing.assert_array_equal(got[name], wanted[name], strict=True)
+    return "equal under numpy"
+
+
+JUDGES = {
+    "torch.save-zip": judge_torch,
+    "legacy-1001": judge_torch,
+    "tar:sys_info,pickle,tensors,storages": judge_torch,
+    "safetensors": judge_safetensors,
+    "npy": judge_numpy,
+    "zip-other:x.npy,x_plus_one.npy": judge_numpy,
+    "zip-other:mel_80.npy,mel_128.npy": judge_numpy,
+}
+WAITING = {
+    "torchscript",
+    "mobile-bytecode+torchscript",
+    "torchscript-v1(model.json)",
+}
+
+
+# ---- outcomes
+
+
+@dataclasses.dataclass
+class Outcome:
+    row: dict
+    is_right: bool
+    says: str
+    cpu_seconds: float = 0
+    peak_bytes: int = 0
+    is_waiting: bool = False
+
+
+def outcome_of(tenon, row, folder):
+    """Imports one file into a store of its own below `folder`, and judges."""
+    file = fixtures_folder() / row["file"]
+    store = tenon.make_store(folder / "run.tenon")
+    took = call(tenon, "--json", "import", file, store=store)
+    try:
+        took.require_little(file.stat().st_size)
+        assert took.exit_code in (0, 1), f"exit code {took.exit_code}"
+        is_waiting = row["expect"] == "import" and row["kind"] in WAITING
+        if row["expect"] != "import" or is_waiting:
+            says = "waits for its reader" if is_waiting else judge_refusal(tenon, row, file, took)
+            require_refusal(row, took)
+        else:
+            assert took.exit_code == 0, took.err
+            says = JUDGES[row["kind"]](tenon, store, file, folder)
+    except Exception as flaw:  # whatever a loader throws is this file's outcome
+        return Outcome(row, False, f"{type(flaw).__name__}: {flaw}", took.cpu_seconds, took.peak_bytes)
+    return Outcome(row, True, says, took.cpu_seconds, took.peak_bytes, is_waiting)
+
+
+def require_refusal(row, took):
+    assert took.exit_code == 1 and took.out == "", took.out
+    assert row["file"] in json.loads(took.err)["file"], took.err
+
+
+def judge_refusal(tenon, row, file, took):
+    """As the column `expect` has it."""
+    error, expect = json.loads(took.err), row["expect"]
+    if "globals can be listed" in expect:
+        assert error["kind"] in ("corrupt", "unsupported"), error
+        return f"refused: {error['kind']}; {judge_globals(tenon, file)}"
+    wanted = expect.removeprefix("refuse: ").split()[0].rstrip(",")
+    assert error["kind"] == wanted, error
+    for word in ("flatbuffer", "torch.package", ".pth"):
+        assert word not in expect or word in json.dumps(error), error
+    return f"refused: {error['kind']}"
+
+
+def judge_globals(tenon, file):
+    """All of what pickletools sees, and for a file named malicious, something dangerous."""
+    listed = call(tenon, "--json", "globals", file)
+    found = [json.loads(line) for line in listed.out.splitlines()]
+    dangerous = [f"{one['module']}.{one['name']}" for one in found if one["safety"] == "dangerous"]
+    assert listed.exit_code == (4 if dangerous else 0), listed.err
+    assert bool(dangerous) == (not file.name.startswith("benign")), found
+    return f"{', '.join(dangerous)} dangerous" if dangerous else "nothing dangerous"
+
+
+# ---- the table
+
+
+def print_table(outcomes):
+    for one in outcomes:
+        mark = "waits" if one.is_waiting else "ok" if one.is_right else "WRONG"
+        print(
+            f"{mark:5}  {one.row['file'][:48]:48}  {one.row['kind'][:22]:22}  {one.cpu_seconds:5.2f} s  "
+            f"{one.peak_bytes / 2**20:5.1f} MiB  {one.says.splitlines()[0][:110]}"
+        )
+    counts = [
+        sum(1 for one in outcomes if test(one))
+        for test in (lambda o: o.is_right and not o.is_waiting, lambda o: o.is_waiting, lambda o: not o.is_right)
+    ]
+    print("{} as expected, {} wait for a reader, {} wrong".format(*counts))
+
+
+def main(names):
+    tenon = Tenon(REPOSITORY / "build" / "tools" / "tenon")
+    rows = [row for row in indexed_fixtures() if not names or row["file"] in names]
+    if not rows:
+        sys.exit(f"no sample files: {fixtures_folder()} has no INDEX.tsv, or none of these names")
+    outcomes = []
+    for row in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            outcomes.append(outcome_of(tenon, row, pathlib.Path(folder)))
+    print_table(outcomes)
+    return 0 if all(one.is_right for one in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
