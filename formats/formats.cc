@@ -26,6 +26,8 @@ std::string_view file_format_name(FileFormat format) noexcept {
       return "numpy archive";
     case FileFormat::sharded:
       return "sharded checkpoint";
+    case FileFormat::torchscript:
+      return "TorchScript archive";
   }
   return "unknown";
 }

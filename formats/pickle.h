@@ -77,7 +77,7 @@ class PickleGraph {
   bool is_container(NodeId id) const noexcept;  // may hold other nodes
 
   // REQUIRES: the node has that kind.
-  bool boolean(NodeId id) const noexcept { return id == true_id; }
+  bool boolean(NodeId id) const noexcept { return is_node(id) ? nodes_[id].integer != 0 : id == true_id; }
   std::int64_t integer(NodeId id) const noexcept { return is_node(id) ? nodes_[id].integer : small_integer(id); }
   double floating(NodeId id) const noexcept;
   std::string_view text(NodeId id) const noexcept;  // string, bytes, bytearray, big_integer
@@ -112,7 +112,8 @@ class PickleGraph {
   PickleObject& mutable_object(NodeId id) noexcept { return objects_[nodes_[id].number]; }
   // Makes `id` what `other` is, for all who refer to it. Containers are then shared, not copied: `other` must not be
   // referred to any more. REQUIRES: both are nodes.
-  void become(NodeId id, NodeId other) noexcept { nodes_[id] = nodes_[other]; }
+  // REQUIRES: `id` is a node, not a value in its id; `other` may be either.
+  void become(NodeId id, NodeId other) noexcept;
 
  private:
   struct Node {
@@ -171,6 +172,7 @@ struct PickleReadOptions {
   std::size_t max_marks = std::size_t{1} << 20;  // nested unfinished containers
   // Where given, persistent ids that are text are refused with this hint: protocol 0 writes a tuple's repr().
   std::string text_id_hint{};
+  bool is_torchscript = false;  // written by TorchScript's pickler, which calls an enum with its bare value
   // Chooses the node of a persistent id, so that equal ids can become one node. Default: a node of their own.
   std::function<NodeId(PickleGraph&, NodeId id)> persistent{};
   // Is told of every class and function that the pickle names, also of those before a flaw.

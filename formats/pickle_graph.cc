@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cassert>
 
 #include "formats/pickle.h"
@@ -45,9 +46,21 @@ bool PickleGraph::is_container(NodeId id) const noexcept {
   return is_growing(found) || is_fixed(found) || found == PickleKind::object;
 }
 
+void PickleGraph::become(NodeId id, NodeId other) noexcept {
+  assert(is_node(id));
+  if (is_node(other)) {
+    nodes_[id] = nodes_[other];
+    return;
+  }
+  Node value{.kind = kind(other)};
+  if (value.kind == PickleKind::integer) value.integer = integer(other);
+  if (value.kind == PickleKind::boolean) value.integer = boolean(other) ? 1 : 0;
+  if (value.kind == PickleKind::floating) value.integer = std::bit_cast<std::int64_t>(floating(other));
+  nodes_[id] = value;
+}
+
 double PickleGraph::floating(NodeId id) const noexcept {
-  assert(kind(id) == PickleKind::floating);
-  return floats_[id - first_float];
+  return is_node(id) ? std::bit_cast<double>(nodes_[id].integer) : floats_[id - first_float];
 }
 
 std::string_view PickleGraph::text(NodeId id) const noexcept {

@@ -343,8 +343,9 @@ void PickleMachine::build() {
 }
 
 void PickleMachine::reduce() {
-  const NodeId args = pop();
+  NodeId args = pop();
   const NodeId callable = pop();
+  if (options_.is_torchscript && !graph_.is(args, PickleKind::tuple)) args = graph_.add_tuple({args});
   if (!graph_.is(args, PickleKind::tuple)) corrupt("pickle calls with arguments that are not a tuple");
   const auto native = native_value(callable, args);
   push(native ? *native : graph_.add_object(callable, args));

@@ -8,6 +8,7 @@
 #include "formats/torch_legacy.h"
 #include "formats/torch_reader.h"
 #include "formats/torch_tar.h"
+#include "formats/torchscript_reader.h"
 
 namespace tenon {
 
@@ -50,6 +51,7 @@ constexpr Reader readers[] = {
     {FileFormat::npy, is_npy, read_npy},
     {FileFormat::safetensors, is_safetensors, read_safetensors},
     {FileFormat::sharded, is_index, read_sharded},
+    {FileFormat::torchscript, is_torchscript, read_torchscript},
 };
 
 struct Refusal {
@@ -60,7 +62,6 @@ struct Refusal {
 // Known, and not read. The first that matches tells.
 constexpr Refusal refusals[] = {
     {is_torch_package, refuse_torch_package},
-    {is_torchscript, refuse_torchscript},
 };
 
 }  // namespace

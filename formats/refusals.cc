@@ -73,10 +73,6 @@ bool is_old_pickle(const ForeignFile& file) {
 
 void refuse_torch_package(const ForeignFile& file) { refuse(file, "torch.package archive is not supported"); }
 
-void refuse_torchscript(const ForeignFile& file) {
-  refuse(file, "TorchScript archive is not supported", "save its state_dict() with torch.save");
-}
-
 void refuse_by_name(const ForeignFile& file) {
   const std::string_view bytes = file.first();
   if (file.zip()) refuse_other_archive(file);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -31,6 +32,7 @@ class SlotTable {
   // A slot of a numpy array's own.
   std::uint32_t add(SlotDraft slot);
   std::vector<SlotDraft>& slots() { return slots_; }
+  std::vector<std::string> keys() const;
 
  private:
   std::uint32_t add(const TorchStorage& storage);
@@ -84,6 +86,12 @@ std::uint32_t SlotTable::add(SlotDraft slot) {
   return static_cast<std::uint32_t>(slots_.size() - 1);
 }
 
+std::vector<std::string> SlotTable::keys() const {
+  std::vector<std::string> keys(slots_.size());
+  for (const auto& [key, slot] : slot_of_key_) keys[slot] = key;
+  return keys;
+}
+
 // torch writes a whole storage; the count of elements it gives with it leaves out a last one that is incomplete.
 void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
   const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
@@ -113,6 +121,7 @@ class Importer {
         names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
 
   Draft run();
+  std::vector<std::string>& slot_keys() { return slot_keys_; }
 
  private:
   // What becomes a row once the walk is over, and whether there is more below it.
@@ -139,22 +148,22 @@ class Importer {
   std::vector<Found> found_;
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   RowNames names_;
+  std::vector<std::string> slot_keys_;
 };
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
 void require_rows_only(const PickleGraph& graph, const std::string& file) {
-  std::vector<bool> is_seen(graph.size());
+  std::unordered_set<NodeId> seen;  // containers only: of the rest there may be millions
   std::vector<NodeId> pending{graph.root};
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (!graph.is_container(node) || is_seen[node]) continue;
-    is_seen[node] = true;
+    if (!graph.is_container(node) || !seen.insert(node).second) continue;
     if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
       throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
     }
     graph.for_each_child(node, [&](NodeId child) {
-      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
+      if (graph.is_container(child) && !seen.contains(child)) pending.push_back(child);
     });
   }
 }
@@ -166,6 +175,7 @@ Draft Importer::run() {
   for (const Found& found : found_) become_row(graph_, found.node, found.structure);
   require_rows_only(graph_, pickle_);
   draft_.structure = encode_structure(graph_);
+  slot_keys_ = slots_.keys();
   draft_.slots = std::move(slots_.slots());
   return std::move(draft_);
 }
@@ -291,8 +301,12 @@ PickleReadOptions object_read_options(const ImportOptions& options) {
   return {.max_memory_bytes = options.max_memory_bytes, .memory_hint = memory_hint};
 }
 
-Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options) {
-  return Importer(std::move(object), records, options).run();
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options,
+                          std::vector<std::string>* slot_keys) {
+  Importer importer(std::move(object), records, options);
+  Draft draft = importer.run();
+  if (slot_keys != nullptr) *slot_keys = std::move(importer.slot_keys());
+  return draft;
 }
 
 }  // namespace tenon

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "formats/pickle.h"
 #include "mmap/file.h"
@@ -41,7 +42,8 @@ class TorchRecords {
 PickleReadOptions object_read_options(const ImportOptions& options);
 
 // Every tensor, bare storage and numpy array of `object` becomes a row, everything else structure. Throws corrupt,
-// unsupported, limit.
-Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options);
+// unsupported, limit. `slot_keys`, if given, gets the key of each slot's record, empty for a numpy array's.
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options,
+                          std::vector<std::string>* slot_keys = nullptr);
 
 }  // namespace tenon

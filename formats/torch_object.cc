@@ -65,17 +65,6 @@ PickleGraph mapping_graph(const TensorTable& table, const std::string& prefix) {
   return graph;
 }
 
-PickleGraph select_graph(const TensorTable& table, const std::string& prefix) {
-  if (table.structure.empty()) return mapping_graph(table, prefix);
-  const auto canonical = [&](std::uint32_t row) { return table.row(row).object; };
-  PickleGraph graph = decode_structure(table.structure, table.size, canonical);
-  if (prefix.empty()) return graph;
-  const auto found = find_in_structure(graph, prefix);
-  if (!found) return mapping_graph(table, prefix);
-  graph.root = *found;
-  return graph;
-}
-
 // Turns every row of a structure graph into the call that torch uses for it.
 class Rebuilder {
  public:
@@ -396,8 +385,19 @@ VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& pa
   };
 }
 
+PickleGraph select_object(const TensorTable& table, const std::string& prefix) {
+  if (table.structure.empty()) return mapping_graph(table, prefix);
+  const auto canonical = [&](std::uint32_t row) { return table.row(row).object; };
+  PickleGraph graph = decode_structure(table.structure, table.size, canonical);
+  if (prefix.empty()) return graph;
+  const auto found = find_in_structure(graph, prefix);
+  if (!found) return mapping_graph(table, prefix);
+  graph.root = *found;
+  return graph;
+}
+
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
-  return Rebuilder(table, select_graph(table, prefix)).run();
+  return Rebuilder(table, select_object(table, prefix)).run();
 }
 
 }  // namespace tenon

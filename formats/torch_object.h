@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -46,8 +47,13 @@ struct TorchObject {
 // Reads a part of a slot, digests checked; offsets count from the part. Valid as long as `table`.
 VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part);
 
-// `prefix` as in ExportOptions.
+// What is exported, as a decoded structure: everything, or the part below `prefix` as in ExportOptions.
+PickleGraph select_object(const TensorTable& table, const std::string& prefix);
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);
+
+// As torch names an archive: the file's name without its last extension; "archive" where that cannot be a directory in
+// a zip.
+std::string archive_name(const std::filesystem::path& out);
 
 // The whole archive into an empty file. `on_bytes` is told of the bytes of storages as they are written, from any
 // thread.

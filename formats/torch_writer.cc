@@ -19,7 +19,8 @@ namespace {
 
 std::span<const std::byte> as_record(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-// As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
+}  // namespace
+
 std::string archive_name(const std::filesystem::path& out) {
   std::string name = out.filename().string();
   name = name.substr(0, name.rfind('.'));
@@ -28,8 +29,6 @@ std::string archive_name(const std::filesystem::path& out) {
       !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
   return is_usable ? name : "archive";
 }
-
-}  // namespace
 
 void write_torch_archive(const TensorTable& table, const TorchObject& object, File& file, const std::string& top,
                          const std::function<void(std::uint64_t)>& on_bytes) {

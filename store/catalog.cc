@@ -242,7 +242,7 @@ void CatalogWriter::commit(const CatalogRoot& root) {
   });
   try {
     batch.use([](lmdb::Transaction& transaction) { transaction.commit(); });
-  } catch (const Error&) {
+  } catch (...) {
     outcome_unknown_ = true;
     outcome_unknown_ = !batch.undo_commit();
     throw;

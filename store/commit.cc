@@ -83,8 +83,23 @@ class Commit {
       const auto head = read_head(store_.paths().heads(), options_.ref, store_.store_id());
       return head ? store_.open_located({head->snapshot, head->segment}, Mode::shared) : nullptr;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
-      throw;
+      if (!can_do_without(error)) throw;
+      return nullptr;
+    }
+  }
+
+  // Damage, a disk that does not read, files or mappings that this process may not have: what is compared with is a
+  // help.
+  static bool can_do_without(const Error& error) noexcept {
+    switch (error.kind()) {
+      case ErrorKind::corrupt:
+      case ErrorKind::not_found:
+      case ErrorKind::io:
+      case ErrorKind::limit:
+      case ErrorKind::too_new:
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -106,8 +121,8 @@ class Commit {
       segment->storages();  // throws where the table is damaged
       return segment;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
-      throw;
+      if (!can_do_without(error)) throw;
+      return nullptr;
     }
   }
 

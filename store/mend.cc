@@ -1,4 +1,5 @@
 #include "store/mend.h"
+#include "mmap/lock.h"
 
 #include <map>
 
@@ -85,6 +86,7 @@ void replace_segment(const Segment& source, const std::filesystem::path& path, b
   const File from = File::open(source.path());
   File to = File::create(path.parent_path() / (to_hex(random) + ".tmp"));
   try {
+    FileLock::hold(to);  // or a sweep takes it for a dead writer's
     copy_segment_bytes(source, from, to);
     change(to);
     to.make_read_only();

@@ -274,7 +274,8 @@ class Repairer {
       if (row.is_sparse) writer.put_segment(reference.sequence, row);
       const auto storages = segment->storages();
       for (std::size_t i = 0; i < storages.size(); ++i) {
-        if (storages[i].nbytes != 0) writer.add_hint(storages[i].sketch, {reference.sequence, i});
+        if (storages[i].nbytes != 0 && storages[i].sketch != format::no_sketch)
+          writer.add_hint(storages[i].sketch, {reference.sequence, i});
       }
     } catch (const Error& error) {
       drop(error);  // only hints are lost

@@ -68,6 +68,7 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   state->mode_ = mode;
   state->open_holder(directory, std::move(file), wanted_segment, wanted_id);
   state->open_shared_sections(directory);
+  state->check_total();
   state->check_placements(directory);
   state->check_all_thinned();
   switch (mode) {
@@ -163,6 +164,22 @@ void SnapshotState::check_thinned(std::uint32_t index) const {
                                          .file = segments_[index]->path().string(),
                                          .offset = extent.offset});
     }
+  }
+}
+
+// So that nothing that is added up over slots can wrap: many slots may lie over one placement.
+void SnapshotState::check_total() const {
+  constexpr std::uint64_t total_max = std::uint64_t{1} << 62;
+  std::uint64_t left = total_max;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    const std::uint64_t nbytes = layout_.slot_bytes(slot);
+    if (nbytes < left && left - nbytes > format::granule_bytes) {
+      left -= nbytes + format::granule_bytes;
+      continue;
+    }
+    throw Error(ErrorKind::corrupt, {.what = "slots are larger together than anything can be",
+                                     .file = holder().path().string(),
+                                     .got = "more than 2^62 bytes"});
   }
 }
 

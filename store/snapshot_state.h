@@ -75,6 +75,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   File reopen_file(const SegmentDirectory& directory, std::uint32_t index) const;
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
   void open_shared_sections(const SegmentDirectory& directory);
+  void check_total() const;
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
   void check_thinned(std::uint32_t index) const;

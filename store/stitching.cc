@@ -20,6 +20,7 @@ std::vector<StitchedPiece> cut(std::uint64_t nbytes, std::span<const std::uint8_
   std::uint64_t extent_begin = 0;
   for (const StoredExtent& extent : old_extents) {
     const std::uint64_t extent_end = extent_begin + extent.size;
+    if (extent_begin % granule != 0) return {};  // leaves would straddle what other writers put together
     const bool can_be_mapped_anywhere = extent.offset % granule == 0;
     for (std::uint64_t at = extent_begin; at < std::min(extent_end, nbytes); at += granule) {
       if (is_equal[at / granule] == 0 || !can_be_mapped_anywhere) continue;

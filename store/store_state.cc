@@ -22,15 +22,20 @@ constexpr auto temporary_age_min = std::chrono::minutes(1);
 
 }  // namespace
 
+// What cannot be removed (another user's, or no file at all) is in nobody's way, and no reason to refuse a commit.
 void sweep_temporaries(const StorePaths& paths) {
   for (const std::string& name : list_directory(paths.segments())) {
-    if (!name.ends_with(".tmp")) continue;
     const auto path = paths.segments() / name;
     std::error_code gone;
+    if (!name.ends_with(".tmp") || !std::filesystem::is_regular_file(path, gone)) continue;
     const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path, gone);
     if (gone || age < temporary_age_min) continue;
-    const auto file = File::try_open(path);
-    if (file && !FileLock::is_locked(*file)) remove_file(path);
+    try {
+      const auto file = File::try_open(path);
+      if (file && !FileLock::is_locked(*file)) remove_file(path);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::io) throw;
+    }
   }
 }
 

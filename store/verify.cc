@@ -1,5 +1,6 @@
 #include "store/verify.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,7 +73,8 @@ class Verifier {
       store_id_ = read_superblock(paths_.root).store_id;
     } catch (const Error& error) {
       const bool was_a_store = file_exists(paths_.segments()) || file_exists(paths_.catalog());
-      if (!was_a_store || error.kind() == ErrorKind::io) throw;
+      const bool is_anothers = error.kind() == ErrorKind::too_new || error.kind() == ErrorKind::unsupported;
+      if (!was_a_store || is_anothers || error.kind() == ErrorKind::io) throw;
       add_damage(error, paths_.root / superblock_name);
     }
     // The long part beside writers; the rest, what they added meanwhile, and what was not in order, while none can
@@ -245,7 +247,7 @@ class Verifier {
   // LMDB may crash on a damaged file, so a child looks; a crash there is a finding.
   void verify_catalog() {
     int ends[2];
-    if (pipe(ends) != 0) throw_errno(errno, "cannot make a pipe", paths_.catalog());
+    if (pipe2(ends, O_CLOEXEC) != 0) throw_errno(errno, "cannot make a pipe", paths_.catalog());
     const pid_t child = fork();
     if (child < 0) throw_errno(errno, "cannot fork", paths_.catalog());
     if (child == 0) {

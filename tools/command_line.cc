@@ -64,7 +64,7 @@ void add_files(CLI::App& app, CommandLine& line) {
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
     verb.add_option("OUT", a.out, "the file to write")->required()->type_name("");
-    verb.add_option("--format", a.format, "torch, safetensors, npz or npy; else by the ending of OUT")->type_name("F");
+    verb.add_option("--format", a.format, "torch, torchscript, safetensors, npz or npy; else by the ending of OUT")->type_name("F");
   });
   bind<BundleArguments>(add_verb(app, "bundle", group), line, run_bundle, [](CLI::App& verb, BundleArguments& a) {
     verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");

@@ -212,26 +212,22 @@ std::uint32_t find_tensor(const Opened& opened) {
                .hint = fmt::format("`tenon ls {}` lists the names", printable(opened.label))});
 }
 
-std::uint64_t element_count(const TensorRow& row) {
+std::uint64_t element_count(const TensorRow& row) noexcept {
+  if (std::find(row.shape.begin(), row.shape.end(), 0) != row.shape.end()) return 0;
   std::uint64_t count = 1;
   for (std::int64_t extent : row.shape) {
-    if (extent < 0 || __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) {
-      throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more elements than can be counted", row.name),
-                                     .got = format_shape(row.shape)});
-    }
+    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) return uncountable;
   }
   return count;
 }
 
-std::uint64_t tensor_bytes(const TensorRow& row) {
+std::uint64_t tensor_bytes(const TensorRow& row) noexcept {
   if (!is_valid(row.dtype)) return 0;
   const std::uint64_t bits = dtype_info(row.dtype).bits;
-  std::uint64_t total = 0;
-  if (__builtin_mul_overflow(element_count(row), bits, &total) || total > UINT64_MAX - 7) {
-    throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more bytes than can be counted", row.name),
-                                   .got = format_shape(row.shape)});
-  }
-  return (total + 7) / 8;
+  const std::uint64_t count = element_count(row);
+  std::uint64_t bytes = 0;  // bytes that eight elements fill, then the rest
+  if (__builtin_mul_overflow(count / 8, bits, &bytes)) return uncountable;
+  return __builtin_add_overflow(bytes, (count % 8 * bits + 7) / 8, &bytes) ? uncountable : bytes;
 }
 
 bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept {
@@ -253,14 +249,16 @@ bool has_same_elements(const TensorRow& a, const TensorRow& b) {
          std::ranges::equal(a.shape, b.shape) && std::ranges::equal(a.stride, b.stride);
 }
 
+Json countable(std::uint64_t count) { return count == uncountable ? Json() : Json(count); }
+
 Json::Object row_members(const Content& content, const TensorRow& row) {
   Json::Object object = {{"snapshot_id", content.snapshot_id()},
                          {"name", row.name},
                          {"dtype", dtype_name(row.dtype)},
                          {"shape", to_json(row.shape)},
                          {"ndim", row.shape.size()},
-                         {"numel", element_count(row)},
-                         {"nbytes", tensor_bytes(row)},
+                         {"numel", countable(element_count(row))},
+                         {"nbytes", countable(tensor_bytes(row))},
                          {"kind", kind_name(row.kind)},
                          {"requires_grad", row.requires_grad},
                          {"slot_id", row.slot == no_slot ? Json() : Json(row.slot)},

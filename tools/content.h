@@ -70,15 +70,20 @@ Opened open_content(const std::string& store, const std::string& argument);
 // The one tensor that was asked for. Throws invalid_argument if that is not said, not_found if it is not there.
 std::uint32_t find_tensor(const Opened& opened);
 
-// Elements, and bytes that they would take if they lay side by side. Throws limit on overflow.
-std::uint64_t element_count(const TensorRow& row);
-std::uint64_t tensor_bytes(const TensorRow& row);
+// Elements, and bytes that they would take if they lay side by side; `uncountable` if those are more than fit, as
+// expanded tensors can have.
+inline constexpr std::uint64_t uncountable = UINT64_MAX;
+std::uint64_t element_count(const TensorRow& row) noexcept;
+std::uint64_t tensor_bytes(const TensorRow& row) noexcept;
 bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept;
 // Whether the tensor is less, or in another order, than the whole of its storage.
 bool is_view(const TensorRow& row, const SlotRow& slot);
 
 // Whether they are the same elements of the same slot, in the same order.
 bool has_same_elements(const TensorRow& a, const TensorRow& b);
+
+// null where it is uncountable.
+Json countable(std::uint64_t count);
 
 // Names and facts of a row as SQL and Python call them, too.
 Json::Object row_members(const Content& content, const TensorRow& row);

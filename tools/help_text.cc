@@ -20,7 +20,7 @@ Examples:
 Exit codes: 0 made, 1 something is there already.)"},
     {"import", "Commit checkpoint files",
      R"(Each FILE becomes one snapshot on the ref, the ref's tip its parent, and its snapshot id is printed. The format is
-recognised by content, not by name: torch's zip, safetensors, .npy and .npz; a *.index.json, or the folder with it,
+recognised by content, not by name: torch's, safetensors, .npy and .npz; a *.index.json, or the folder with it,
 stands for the shards that it names. Nothing in the file is executed. Bytes that the store already has, from
 whatever file, are not written again. Ties and views stay what they are.
 
@@ -49,6 +49,7 @@ complete; a file that is there is replaced.
 
   torch        .pt .pth .bin .ckpt   as torch.save does, for torch.load(weights_only=True). One record per storage:
                                      what was tied or a view is so again
+  torchscript  .pt                   see below
   safetensors  .safetensors          for the safetensors package and what builds on it
   npz          .npz                  for numpy.load, uncompressed; npy (.npy) for one tensor
 
@@ -56,6 +57,10 @@ safetensors and npz hold names and plain arrays, and nothing else. So numbers an
 in a nest is called by its path (model/fc.weight; REV:model gives fc.weight), and tied tensors and views are written
 once for each name, in full and contiguous. What such a file cannot say is refused, naming the tensor: quantized,
 conjugated, without data, complex128 in safetensors, bfloat16 and float8 in npz.
+
+A snapshot of a TorchScript archive becomes one again, able to run, where OUT ends in .pt; --format torch writes its
+tensors instead. --format torchscript makes of any other snapshot a module without methods: a dict with string keys is
+a module, each key an attribute, so that C++ reads torch::jit::load(OUT).attr("x").toTensor().
 
 With a PREFIX only that subtree is written, the prefix taken off.
 

@@ -19,21 +19,44 @@ struct Running {
   double mean = 0;
 };
 
-void add(Running& running, double value) {
+void add(Running& running, double value, std::uint64_t times) {
   Statistics& statistics = running.statistics;
   if (std::isnan(value)) {
-    ++statistics.nan_count;
+    statistics.nan_count += times;
     return;
   }
-  statistics.inf_count += std::isinf(value) ? 1 : 0;
-  statistics.zero_count += value == 0 ? 1 : 0;
+  statistics.inf_count += std::isinf(value) ? times : 0;
+  statistics.zero_count += value == 0 ? times : 0;
   statistics.min = running.count == 0 ? value : std::min(statistics.min, value);
   statistics.max = running.count == 0 ? value : std::max(statistics.max, value);
-  statistics.sum += value;
-  running.count += 1;
+  const auto weight = static_cast<double>(times);
+  statistics.sum += value * weight;
+  running.count += weight;
   const double deviation = value - running.mean;
-  running.mean += deviation / running.count;
-  statistics.squared_deviations += deviation * (value - running.mean);
+  running.mean += deviation * (weight / running.count);
+  statistics.squared_deviations += deviation * (value - running.mean) * weight;
+}
+
+// The dimensions of a tensor that lead to other elements, and how often each of those occurs.
+struct Walk {
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> stride;
+  std::uint64_t steps = 1;  // UINT64_MAX if there are more
+  std::uint64_t times = 1;
+};
+
+Walk plan_walk(const Elements& elements) {
+  Walk walk;
+  for (std::size_t d = 0; d < elements.shape().size(); ++d) {
+    const auto extent = static_cast<std::uint64_t>(elements.shape()[d]);
+    std::uint64_t& product = elements.stride()[d] == 0 ? walk.times : walk.steps;
+    if (__builtin_mul_overflow(product, extent, &product)) product = UINT64_MAX;
+    if (elements.stride()[d] == 0) continue;
+    walk.shape.push_back(elements.shape()[d]);
+    walk.stride.push_back(elements.stride()[d]);
+  }
+  if (walk.times == 0) walk.steps = 0;
+  return walk;
 }
 
 // Calls `visit` with the finite value of every `step`-th element.
@@ -49,14 +72,17 @@ void for_each_finite(const Elements& elements, std::uint64_t step, Visit visit) 
 
 }  // namespace
 
+bool is_too_long_a_walk(const Elements& elements) noexcept { return plan_walk(elements).steps > walked_max; }
+
 std::optional<Statistics> compute_statistics(const Elements& elements) {
   Running running;
-  Odometer odometer(elements);
-  for (std::uint64_t i = 0, count = elements.count(); i < count; ++i, odometer.next()) {
+  const Walk walk = plan_walk(elements);
+  Odometer odometer(walk.shape, walk.stride);
+  for (std::uint64_t i = 0; i < walk.steps; ++i, odometer.next()) {
     if (i % interrupt_interval == 0) check_interrupt();
     const auto value = magnitude(elements.at(odometer.offset()), elements.dtype());
     if (!value) return std::nullopt;
-    add(running, *value);
+    add(running, *value, walk.times);
   }
   return running.statistics;
 }

@@ -64,6 +64,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::string format_bytes(std::uint64_t bytes) {
   constexpr std::array units = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   if (bytes < 1024) return fmt::format("{} B", bytes);
+  if (bytes == UINT64_MAX) return "over 16 EiB";  // as sizes are that cannot be counted
   double value = static_cast<double>(bytes) / 1024;
   std::size_t unit = 0;
   while (value >= 1023.95 && unit + 1 < units.size()) {

@@ -13,8 +13,8 @@
 
 namespace tenon::tools {
 
-std::string format_bytes(std::uint64_t bytes);                          // "160 B", "1.2 MiB"
-std::string format_count(std::uint64_t count);                          // "10,000"
+std::string format_bytes(std::uint64_t bytes);  // "160 B", "1.2 MiB"; the largest: "over 16 EiB"
+std::string format_count(std::uint64_t count);  // "10,000"
 std::string format_plural(std::uint64_t count, std::string_view noun);  // "1 tensor", "2 tensors"
 std::string format_shape(std::span<const std::int64_t> extents);        // "[10, 4]"
 std::string format_number(double value);                                // six digits

@@ -112,6 +112,7 @@ struct OutFormat {
 const std::vector<OutFormat>& out_formats() {
   static const std::vector<OutFormat> formats = {
       {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch},
+      {"torchscript", {}, FileFormat::torchscript, export_torchscript},
       {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors},
       {"npz", {".npz"}, FileFormat::npz, export_npz},
       {"npy", {".npy"}, FileFormat::npy, export_npy}};
@@ -134,12 +135,17 @@ const std::vector<OutFormat>& out_formats() {
                .hint = fmt::format("name the format with --format {}", fmt::join(names, ", "))});
 }
 
-// By --format, else by the ending.
-const OutFormat& find_format(const ExportArguments& arguments) {
+const OutFormat& find_named(std::string_view name) { return *std::ranges::find(out_formats(), name, &OutFormat::name); }
+
+// By --format, else by the ending; what came from TorchScript goes on running.
+const OutFormat& find_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
   const std::string ending = fs::path(arguments.out).extension().string();
+  const bool is_named = !arguments.format.empty();
+  if (!is_named && ending == ".pt" && target.path.empty() && holds_torchscript(snapshot))
+    return find_named("torchscript");
   for (const OutFormat& format : out_formats()) {
-    const bool is_meant = arguments.format.empty() ? std::ranges::find(format.endings, ending) != format.endings.end()
-                                                   : arguments.format == format.name;
+    const bool is_meant =
+        is_named ? arguments.format == format.name : std::ranges::find(format.endings, ending) != format.endings.end();
     if (is_meant) return format;
   }
   refuse_format(arguments, ending);
@@ -190,9 +196,9 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 }
 
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
-  const OutFormat& format = find_format(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  const OutFormat& format = find_format(arguments, target, snapshot);
   ExportResult result;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());

@@ -23,14 +23,15 @@ enum class FileFormat : std::uint8_t {
   torch_zip = 1,
   torch_legacy = 2,
   torch_tar = 3,
+  torchscript = 4,
   safetensors = 16,
   npy = 17,
   npz = 18,
   sharded = 19,  // several files and an index that names them
 };
 
-// "torch.save zip", "torch.save legacy stream", "torch.save tar", "safetensors", "numpy array", "numpy archive",
-// "sharded checkpoint"
+// "torch.save zip", "torch.save legacy stream", "torch.save tar", "TorchScript archive", "safetensors",
+// "numpy array", "numpy archive", "sharded checkpoint"
 TENON_API std::string_view file_format_name(FileFormat format) noexcept;
 
 struct ImportOptions {
@@ -78,6 +79,17 @@ struct ExportResult {
 // the way. The file appears under its name only when it is complete; an existing file is replaced.
 TENON_API ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
                                     const ExportOptions& options = {});
+
+// Whether the snapshot holds the code of a TorchScript archive: it was imported from one.
+TENON_API bool holds_torchscript(const Snapshot& snapshot);
+
+// Writes what torch.jit.load reads. A snapshot that was imported from TorchScript becomes an archive that runs as the
+// imported one did, extra files and all, with the snapshot's tensors. Any other, or a part of one (`prefix`), becomes a
+// module that holds values and has no methods: a dict with string keys is a module and each key an attribute, named
+// letter by letter, so that C++ reads `torch::jit::load(out).attr("model").toModule().attr("fc.weight").toTensor()`.
+// Throws unsupported, naming it, for what TorchScript has no type for. Digests and replacing as in export_torch.
+TENON_API ExportResult export_torchscript(const Snapshot& snapshot, const std::filesystem::path& out,
+                                          const ExportOptions& options = {});
 
 // What the safetensors package reads, as its own writer lays it out. safetensors has neither nesting, views nor ties: a
 // tensor is called by its name (or by its key, where a prefix or the snapshot is one flat dict), what is no tensor is

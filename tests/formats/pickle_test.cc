@@ -423,5 +423,21 @@ TEST(PickleLimits, MemoryIsBoundedAndTheHintSaysHowToGetMore) {
   }
 }
 
+TEST(PickleGraphTest, NodesBecomeValuesOfEveryKind) {
+  PickleGraph graph;
+  const NodeId values[] = {graph.add_none(), graph.add_boolean(true), graph.add_boolean(false), graph.add_integer(-7),
+                           graph.add_floating(2.5)};
+  std::vector<NodeId> nodes;
+  for (const NodeId value : values) {
+    nodes.push_back(graph.add_container(PickleKind::list));
+    graph.become(nodes.back(), value);
+    EXPECT_EQ(graph.kind(nodes.back()), graph.kind(value));
+  }
+  EXPECT_TRUE(graph.boolean(nodes[1]));
+  EXPECT_FALSE(graph.boolean(nodes[2]));
+  EXPECT_EQ(graph.integer(nodes[3]), -7);
+  EXPECT_EQ(graph.floating(nodes[4]), 2.5);
+}
+
 }  // namespace
 }  // namespace tenon

@@ -146,7 +146,7 @@ TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
 }
 
 TEST(StructureRows, KeepWhatAQuantizerHasForEachChannel) {
-  PickleGraph graph = graph_of("}U\1wNs."s);
+  PickleGraph graph = graph_of("}U\1w]s."s);
   const NodeId value = graph.items(graph.root)[1];
   const NodeId scales = graph.add_persistent(graph.add_integer(1));
   const NodeId points = graph.add_persistent(graph.add_integer(2));

@@ -13,7 +13,7 @@ TEST(Text, BytesHaveOneDecimalFromKibibytesOn) {
   EXPECT_EQ(format_bytes(1024), "1.0 KiB");
   EXPECT_EQ(format_bytes(1024 * 1024 - 1), "1.0 MiB");
   EXPECT_EQ(format_bytes(3'500'000'000), "3.3 GiB");
-  EXPECT_EQ(format_bytes(std::numeric_limits<std::uint64_t>::max()), "16.0 EiB");
+  EXPECT_EQ(format_bytes(std::numeric_limits<std::uint64_t>::max()), "over 16 EiB");
 }
 
 TEST(Text, CountsAreGroupedByThousands) {
