@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "formats/inflate_stream.h"
+#include "formats/region_source.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -40,33 +41,20 @@ std::uint32_t power_of_x(std::uint64_t exponent) noexcept {
   return result;
 }
 
-void swap_units(std::span<std::byte> bytes, std::uint64_t width) noexcept {
-  for (std::size_t at = 0; bytes.size() - at >= width; at += width) {
-    const auto unit = bytes.subspan(at, width);
-    std::reverse(unit.begin(), unit.end());
-  }
-}
-
 class RecordSource {
  public:
-  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes)
-      : reader_(std::move(reader)), entry_(entry), swap_bytes_(swap_bytes), crc_(entry.uncompressed_bytes) {}
+  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry)
+      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {}
 
-  void read(std::uint64_t offset, std::span<std::byte> out) {
-    if (out.empty()) return;
-    swap_bytes_ == 1 ? read_raw(offset, out) : read_swapped(offset, out);
-  }
+  void read(std::uint64_t offset, std::span<std::byte> out);
 
  private:
-  void read_raw(std::uint64_t offset, std::span<std::byte> out);
-  void read_swapped(std::uint64_t offset, std::span<std::byte> out);
   void read_inflated(std::uint64_t offset, std::span<std::byte> out);
   void open_stream();
   [[noreturn]] void fail(std::string what) const;
 
   const std::shared_ptr<const ZipReader> reader_;
   const ZipEntry entry_;
-  const std::uint64_t swap_bytes_;
   CrcTracker crc_;
   std::once_flag is_stream_open_;
   std::optional<InflateStream> stream_;
@@ -74,7 +62,8 @@ class RecordSource {
 
 // pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
 // a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
-void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
+void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
+  if (out.empty()) return;
   if (!entry_.is_stored) {
     return read_inflated(offset, out);
   }
@@ -87,22 +76,6 @@ void RecordSource::fail(std::string what) const {
   throw Error(ErrorKind::corrupt, {.what = std::move(what),
                                    .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
                                    .offset = entry_.data_offset});
-}
-
-// Reads the whole units that the range touches. A rest shorter than a unit at the very end stays as it is.
-void RecordSource::read_swapped(std::uint64_t offset, std::span<std::byte> out) {
-  const std::uint64_t begin = offset - offset % swap_bytes_;
-  std::uint64_t end = offset + out.size();
-  end += (swap_bytes_ - end % swap_bytes_) % swap_bytes_;
-  end = std::min(end, entry_.uncompressed_bytes);
-  if (begin == offset && end - begin == out.size()) {
-    read_raw(offset, out);
-    return swap_units(out, swap_bytes_);
-  }
-  std::vector<std::byte> units(static_cast<std::size_t>(end - begin));
-  read_raw(begin, units);
-  swap_units(units, swap_bytes_);
-  std::memcpy(out.data(), units.data() + (offset - begin), out.size());
 }
 
 // What is inflated is not kept, or a small file could fill memory: a short record is inflated anew for each range, a
@@ -191,8 +164,9 @@ void CrcTracker::merge_around(std::map<std::uint64_t, Piece>::iterator piece) {
 }
 
 Source make_record_source(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes) {
-  auto record = std::make_shared<RecordSource>(std::move(reader), entry, swap_bytes);
-  return Source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  auto record = std::make_shared<RecordSource>(std::move(reader), entry);
+  Source source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  return make_swapped_source(std::move(source), entry.uncompressed_bytes, swap_bytes);
 }
 
 }  // namespace tenon

@@ -297,13 +297,6 @@ TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string&
 
 }  // namespace
 
-// pread, never a mapping, for the reason that record_source.cc gives.
-Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset) {
-  return {.read = [file = std::move(file), offset](std::uint64_t at, std::span<std::byte> out) {
-    file->read_at(offset + at, out);
-  }};
-}
-
 PickleReadOptions object_read_options(const ImportOptions& options) {
   return {.max_memory_bytes = options.max_memory_bytes, .memory_hint = memory_hint};
 }

@@ -38,9 +38,6 @@ class TorchRecords {
   virtual bool is_big_endian() const { return false; }
 };
 
-// Bytes of a file from `offset` on, as they are.
-Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset);
-
 // How the pickle of an object is read: within what `options` allow.
 PickleReadOptions object_read_options(const ImportOptions& options);
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "formats/pickle_stream.h"
+#include "formats/region_source.h"
 #include "formats/torch_import.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"

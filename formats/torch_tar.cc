@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "formats/pickle_stream.h"
+#include "formats/region_source.h"
 #include "formats/tar_reader.h"
 #include "formats/torch_import.h"
 #include "tenon/dtype.h"

@@ -20,11 +20,15 @@ Examples:
 Exit codes: 0 made, 1 something is there already.)"},
     {"import", "Commit checkpoint files",
      R"(Each FILE becomes one snapshot on the ref, the ref's tip its parent, and its snapshot id is printed. The format is
-recognised by content, not by name. Nothing in the file is executed. Bytes that the store already has, from
+recognised by content, not by name: torch's, safetensors, .npy and .npz; a *.index.json, or the folder with it,
+stands for the shards that it names. Nothing in the file is executed. Bytes that the store already has, from
 whatever file, are not written again. Ties and views stay what they are.
 
 Where no store is found, FILE.pt makes ./FILE.tenon. With several files the first failure ends the work: what
 stands before it is imported and stays so.
+
+The keys of a flat file are names as they are. The __metadata__ of safetensors stands in the snapshot's metadata under
+"safetensors" (`log --json` shows it) and is written back by export.
 
 A value of --meta is a number or true or false where it reads as one, else text.
 
@@ -39,10 +43,20 @@ Examples:
   tenon import stream.bin --offset 4096            # a file of torch within another
 
 Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
-    {"export", "Write a snapshot as a file that torch.load reads",
-     R"(The format goes by the ending of OUT: .pt, .pth, .bin and .ckpt are written as torch.save does and read by
-torch.load(weights_only=True). One record per storage: what was tied or a view is so again. Digests are checked
-on the way, and OUT appears only when it is complete; a file that is there is replaced.
+    {"export", "Write a snapshot as a file for other programs",
+     R"(The format goes by the ending of OUT, or --format. Digests are checked on the way, and OUT appears only when it is
+complete; a file that is there is replaced.
+
+  torch        .pt .pth .bin .ckpt   as torch.save does, for torch.load(weights_only=True). One record per storage:
+                                     what was tied or a view is so again
+  torchscript  .pt                   see below
+  safetensors  .safetensors          for the safetensors package and what builds on it
+  npz          .npz                  for numpy.load, uncompressed; npy (.npy) for one tensor
+
+safetensors and npz hold names and plain arrays, and nothing else. So numbers and other values are left out, a tensor
+in a nest is called by its path (model/fc.weight; REV:model gives fc.weight), and tied tensors and views are written
+once for each name, in full and contiguous. What such a file cannot say is refused, naming the tensor: quantized,
+conjugated, without data, complex128 in safetensors, bfloat16 and float8 in npz.
 
 A snapshot of a TorchScript archive becomes one again, able to run, where OUT ends in .pt; --format torch writes its
 tensors instead. --format torchscript makes of any other snapshot a module without methods: a dict with string keys is
@@ -53,6 +67,8 @@ With a PREFIX only that subtree is written, the prefix taken off.
 Examples:
   tenon export main model.pt
   tenon export main~3:model/encoder encoder.pt
+  tenon export main:model model.safetensors
+  tenon export main:model/fc.weight weight.npy
   tenon export best weights --format torch
 
 Exit codes: 0 written, 4 the store is damaged there.)"},

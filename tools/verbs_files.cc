@@ -1,10 +1,12 @@
 // import and export: foreign files in and out.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <filesystem>
+#include <string_view>
+#include <vector>
 
 #include "tenon/formats.h"
 #include "tenon/name.h"
@@ -44,13 +46,17 @@ Draft make_draft(ImportedFile& file, const std::string& path, const ImportArgume
   return draft;
 }
 
-CommitResult commit(Store& store, const Draft& draft, const std::string& path, const std::string& ref, bool quiet) {
+CommitResult commit(Store& store, const Draft& draft, const std::string& path, bool is_sharded, const std::string& ref,
+                    bool quiet) {
   Progress progress(fmt::format("import {}", printable(path)), quiet);
   try {
     return store.commit(draft, {.ref = ref, .progress = progress.callback()});
   } catch (const Error& error) {
-    // Records are checked when they are read, so a damaged file can also show here.
-    const bool in_file = error.facts().file.starts_with(path);
+    // Records are checked when they are read, so a damaged file can also show here. A folder or an index stands for
+    // files beside it.
+    const fs::path folder = fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path();
+    const std::string& file = error.facts().file;
+    const bool in_file = file.starts_with(path) || (is_sharded && fs::path(file).parent_path() == folder);
     if (error.kind() != ErrorKind::corrupt || !in_file) throw;
     throw Failure{error, exit_code::failed};
   }
@@ -82,7 +88,8 @@ void import_one(Store& store, const std::string& path, ImportedFile& file, const
                 Output& output) {
   const auto begin = std::chrono::steady_clock::now();
   const Draft draft = make_draft(file, path, arguments);
-  const CommitResult result = commit(store, draft, path, arguments.ref, output.is_json());
+  const CommitResult result =
+      commit(store, draft, path, file.format() == FileFormat::sharded, arguments.ref, output.is_json());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   report_import(path, file, arguments.ref, result, draft.tensors.size(), elapsed.count(), output);
 }
@@ -95,22 +102,74 @@ int fail_in_part(const Error& error, const std::string& path, Output& output) {
   return exit_code::in_part;
 }
 
-// What goes by an ending is what was imported: code that runs stays so, all else is torch.save's.
-FileFormat choose_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
-  constexpr std::array<std::string_view, 4> endings = {".pt", ".pth", ".bin", ".ckpt"};
-  const std::string ending = fs::path(arguments.out).extension().string();
-  if (arguments.format == "torch") return FileFormat::torch_zip;
-  if (arguments.format == "torchscript") return FileFormat::torchscript;
-  if (arguments.format.empty() && std::find(endings.begin(), endings.end(), ending) != endings.end()) {
-    const bool runs = ending == ".pt" && target.path.empty() && holds_torchscript(snapshot);
-    return runs ? FileFormat::torchscript : FileFormat::torch_zip;
+struct OutFormat {
+  std::string_view name;  // of --format
+  std::vector<std::string_view> endings;
+  FileFormat format;
+  ExportResult (*write)(const Snapshot&, const fs::path&, const ExportOptions&);
+};
+
+const std::vector<OutFormat>& out_formats() {
+  static const std::vector<OutFormat> formats = {
+      {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch},
+      {"torchscript", {}, FileFormat::torchscript, export_torchscript},
+      {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors},
+      {"npz", {".npz"}, FileFormat::npz, export_npz},
+      {"npy", {".npy"}, FileFormat::npy, export_npy}};
+  return formats;
+}
+
+[[noreturn]] void refuse_format(const ExportArguments& arguments, const std::string& ending) {
+  std::vector<std::string_view> names;
+  std::vector<std::string_view> endings;
+  for (const OutFormat& format : out_formats()) {
+    names.push_back(format.name);
+    endings.insert(endings.end(), format.endings.begin(), format.endings.end());
   }
+  const bool by_ending = arguments.format.empty();
   throw Error(ErrorKind::unsupported,
-              {.what = arguments.format.empty() ? "no format goes by this ending" : "no such format",
+              {.what = by_ending ? "no format goes by this ending" : "no such format",
                .file = arguments.out,
-               .got = arguments.format.empty() ? ending : arguments.format,
-               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch or torchscript",
-               .hint = "name the format with --format torch"});
+               .got = by_ending ? ending : arguments.format,
+               .wanted = fmt::format("one of {}", fmt::join(by_ending ? endings : names, ", ")),
+               .hint = fmt::format("name the format with --format {}", fmt::join(names, ", "))});
+}
+
+const OutFormat& find_named(std::string_view name) { return *std::ranges::find(out_formats(), name, &OutFormat::name); }
+
+// By --format, else by the ending; what came from TorchScript goes on running.
+const OutFormat& find_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
+  const std::string ending = fs::path(arguments.out).extension().string();
+  const bool is_named = !arguments.format.empty();
+  if (!is_named && ending == ".pt" && target.path.empty() && holds_torchscript(snapshot))
+    return find_named("torchscript");
+  for (const OutFormat& format : out_formats()) {
+    const bool is_meant =
+        is_named ? arguments.format == format.name : std::ranges::find(format.endings, ending) != format.endings.end();
+    if (is_meant) return format;
+  }
+  refuse_format(arguments, ending);
+}
+
+void report_export(const ExportArguments& arguments, const Target& target, const OutFormat& format,
+                   const Snapshot& snapshot, const ExportResult& result, Output& output) {
+  const std::uint64_t nbytes = fs::file_size(arguments.out);
+  if (output.is_json()) {
+    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
+                             {"prefix", target.path},
+                             {"file", arguments.out},
+                             {"format", file_format_name(format.format)},
+                             {"tensors", result.tensors},
+                             {"unshared_tensors", result.unshared},
+                             {"file_bytes", nbytes}});
+    return;
+  }
+  output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
+                          format_plural(result.tensors, "tensor"), format_bytes(nbytes)));
+  if (result.unshared == 0) return;
+  output.note(fmt::format("hint: {} memory with another; {} cannot say so, and each was written in full",
+                          result.unshared == 1 ? "1 tensor shares" : fmt::format("{} tensors share", result.unshared),
+                          format.name));
 }
 
 }  // namespace
@@ -139,25 +198,13 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
-  const FileFormat format = choose_format(arguments, target, snapshot);
-  std::uint64_t tensors = 0;
+  const OutFormat& format = find_format(arguments, target, snapshot);
+  ExportResult result;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    const auto write = format == FileFormat::torchscript ? export_torchscript : export_torch;
-    tensors = write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()}).tensors;
+    result = format.write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
   }
-  const std::uint64_t nbytes = fs::file_size(arguments.out);
-  if (output.is_json()) {
-    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
-                             {"prefix", target.path},
-                             {"file", arguments.out},
-                             {"format", file_format_name(format)},
-                             {"tensors", tensors},
-                             {"file_bytes", nbytes}});
-  } else {
-    output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
-                            format_plural(tensors, "tensor"), format_bytes(nbytes)));
-  }
+  report_export(arguments, target, format, snapshot, result, output);
   return exit_code::ok;
 }
 

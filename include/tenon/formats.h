@@ -19,9 +19,19 @@
 
 namespace tenon {
 
-enum class FileFormat : std::uint8_t { torch_zip = 1, torch_legacy = 2, torch_tar = 3, torchscript = 4 };
+enum class FileFormat : std::uint8_t {
+  torch_zip = 1,
+  torch_legacy = 2,
+  torch_tar = 3,
+  torchscript = 4,
+  safetensors = 16,
+  npy = 17,
+  npz = 18,
+  sharded = 19,  // several files and an index that names them
+};
 
-// "torch.save zip", "torch.save legacy stream", "torch.save tar", "TorchScript archive"
+// "torch.save zip", "torch.save legacy stream", "torch.save tar", "TorchScript archive", "safetensors",
+// "numpy array", "numpy archive", "sharded checkpoint"
 TENON_API std::string_view file_format_name(FileFormat format) noexcept;
 
 struct ImportOptions {
@@ -34,7 +44,8 @@ struct ImportOptions {
 // A foreign file, opened and understood. Owns what the draft's sources read from: keep it until commit returned.
 class TENON_API ImportedFile {
  public:
-  // Recognises the format by content. Throws not_found, io, corrupt, unsupported, limit.
+  // Recognises the format by content; a folder stands for the one *.index.json in it. Throws not_found, io, corrupt,
+  // unsupported, limit, and invalid_argument for a folder with several.
   static ImportedFile open(const std::filesystem::path& path, const ImportOptions& options = {});
   ImportedFile(ImportedFile&&) noexcept;
   ImportedFile& operator=(ImportedFile&&) noexcept;
@@ -58,7 +69,10 @@ struct ExportOptions {
 };
 
 struct ExportResult {
-  std::uint64_t tensors = 0;  // objects; one that is at several places counts once
+  std::uint64_t tensors = 0;  // objects; one that is at several places counts once, unless it is written once for each
+  // Of these, how many have a slot in common with an earlier one. They were written in full where the format has no
+  // views and ties; 0 where it has.
+  std::uint64_t unshared = 0;
 };
 
 // Writes what torch.load(weights_only=True) reads: one record per slot, views and ties kept. Digests are checked on
@@ -76,6 +90,22 @@ TENON_API bool holds_torchscript(const Snapshot& snapshot);
 // Throws unsupported, naming it, for what TorchScript has no type for. Digests and replacing as in export_torch.
 TENON_API ExportResult export_torchscript(const Snapshot& snapshot, const std::filesystem::path& out,
                                           const ExportOptions& options = {});
+
+// What the safetensors package reads, as its own writer lays it out. safetensors has neither nesting, views nor ties: a
+// tensor is called by its name (or by its key, where a prefix or the snapshot is one flat dict), what is no tensor is
+// left out, and every name gets its elements in full, in row-major order. `__metadata__` is the object "safetensors" in
+// the snapshot's meta, as import keeps it; {"format": "pt"} for a snapshot without one. Throws unsupported, naming the
+// tensor, for what the format cannot say: no data, conj or neg bits, quantized and complex128 elements, and so on;
+// limit for an expanded tensor that is above 1 GiB in full.
+TENON_API ExportResult export_safetensors(const Snapshot& snapshot, const std::filesystem::path& out,
+                                          const ExportOptions& options = {});
+
+// What numpy.load reads, uncompressed. As for safetensors; column-major order is kept. numpy has no bfloat16 and no
+// float8: throws unsupported rather than change the type. A .npy holds one tensor: throws invalid_argument for several.
+TENON_API ExportResult export_npz(const Snapshot& snapshot, const std::filesystem::path& out,
+                                  const ExportOptions& options = {});
+TENON_API ExportResult export_npy(const Snapshot& snapshot, const std::filesystem::path& out,
+                                  const ExportOptions& options = {});
 
 enum class GlobalSafety : std::uint8_t { dangerous = 1, unknown, safe };
 

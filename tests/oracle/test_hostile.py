@@ -4,6 +4,7 @@ Refused means: exit code 1, the file named on stderr (with an offset where there
 of the store as it was, less than a second of processor time, and memory below the file's size and 64 MiB.
 """
 
+import json
 import re
 
 import pytest
@@ -12,7 +13,9 @@ import torch
 from conftest import digests
 from hostile import archive, program
 from hostile_files import CODE, CONTAINED, REFUSED, code
+from hostile_flat import FLAT_ACCEPTED, FLAT_REFUSED
 from measure_call import call
+
 
 class Measured:
     """The command, held to what a hostile file may cost."""
@@ -55,6 +58,7 @@ def require_refusal(code, out, err, file):
 
 def test_there_are_as_many_as_promised():
     assert len(REFUSED) + len(CONTAINED) + len(CODE) >= 300
+    assert len(FLAT_REFUSED) + len(FLAT_ACCEPTED) >= 250
 
 
 def test_the_archive_that_is_varied_is_itself_sound(tenon, store, tmp_path):
@@ -76,6 +80,31 @@ def test_is_refused(measured, filled_store, tmp_path, what):
     require_refusal(code, out, err, file)
     assert not has_offset or re.search(r"at offset \d+", err), err
     assert digests(filled_store) == before
+
+
+@pytest.mark.parametrize("what", FLAT_REFUSED)
+def test_flat_file_is_refused_for_what_it_is(measured, filled_store, tmp_path, what):
+    data, kind = FLAT_REFUSED[what]
+    file = given(tmp_path, data)
+    before = digests(filled_store)
+    code, out, err = measured.run("--json", "import", file, store=filled_store, file=file)
+    error = json.loads(err)
+    assert (code, out, error["kind"]) == (1, "", kind), err
+    assert str(tmp_path) in error["file"] and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err), err
+    assert digests(filled_store) == before
+
+
+@pytest.mark.parametrize("what", FLAT_ACCEPTED)
+def test_odd_flat_file_is_held_as_data(measured, store, tmp_path, what):
+    file = given(tmp_path, FLAT_ACCEPTED[what])
+    code, _, err = measured.run("import", file, store=store, file=file)
+    assert code == 0, err
+    for verb in (["ls", "main"], ["tree", "main"], ["show", "--structure", "main"], ["ls", file]):
+        code, out, err = measured.run(*verb, store=store, file=file)
+        assert code == 0 and not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out + err), (verb, err)
+    for ending in ("pt", "safetensors"):
+        code, _, err = measured.run("export", "main", tmp_path / f"out.{ending}", store=store, file=file)
+        assert code == 0, err
 
 
 @pytest.mark.parametrize("what", CONTAINED)
