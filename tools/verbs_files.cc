@@ -113,6 +113,18 @@ FileFormat choose_format(const ExportArguments& arguments, const Target& target,
                .hint = "name the format with --format torch"});
 }
 
+// Of what is not there close names are told.
+ExportResult export_as(FileFormat format, const Snapshot& snapshot, const std::string& out,
+                       const ExportOptions& options) {
+  try {
+    return format == FileFormat::torchscript ? export_torchscript(snapshot, out, options)
+                                             : export_torch(snapshot, out, options);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::not_found) Content(snapshot).select(options.prefix);  // throws, if that is it
+    throw;
+  }
+}
+
 }  // namespace
 
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output) {
@@ -143,8 +155,8 @@ int run_export(const Globals& globals, const ExportArguments& arguments, Output&
   std::uint64_t tensors = 0;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    const auto write = format == FileFormat::torchscript ? export_torchscript : export_torch;
-    tensors = write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()}).tensors;
+    tensors =
+        export_as(format, snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()}).tensors;
   }
   const std::uint64_t nbytes = fs::file_size(arguments.out);
   if (output.is_json()) {
