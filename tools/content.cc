@@ -317,7 +317,7 @@ Json::Object row_members(const Content& content, const TensorRow& row) {
                          {"is_conj", row.is_conj},
                          {"is_neg", row.is_neg}};
   // JSON is UTF-8, which names of files need not be: the name itself would select nothing.
-  if (!is_utf8(row.name)) object.emplace_back("name_bytes", hex_digits(row.name));
+  if (!is_valid_utf8(row.name)) object.emplace_back("name_bytes", hex_digits(row.name));
   if (row.slot != no_slot) {
     const SlotRow slot = content.slot(row.slot);
     object.emplace_back("is_view", is_view(row, slot));

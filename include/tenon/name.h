@@ -37,6 +37,6 @@ TENON_API std::string param_name(std::string_view name);
 // \xNN, for terminals.
 TENON_API std::string printable(std::string_view text);
 // Keys of files are bytes and need not be: what Python keeps as lone surrogates is not.
-TENON_API bool is_utf8(std::string_view text) noexcept;
+TENON_API bool is_valid_utf8(std::string_view text) noexcept;
 
 }  // namespace tenon
