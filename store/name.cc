@@ -83,6 +83,15 @@ Path parse_name(std::string_view name) { return NameParser(name).parse(); }
 
 std::string printable(std::string_view text) { return escape_controls(text); }
 
+bool is_valid_utf8(std::string_view text) noexcept {
+  while (!text.empty()) {
+    const std::size_t bytes = utf8_sequence_bytes(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
+
 namespace {
 
 bool looks_like_integer(std::string_view key) noexcept {

@@ -200,9 +200,9 @@ std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes)
   return format::align_up(cursor, format::alignment_small);
 }
 
-SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Digest& store_id)
+SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Digest& store_id, const std::string& prefix)
     : store_id_(store_id), uuid_(random_digest()) {
-  file_ = File::create(directory / (to_hex(uuid_) + ".tmp"));
+  file_ = File::create(directory / (prefix + to_hex(uuid_) + ".tmp"));
   try {
     FileLock::hold(file_);
     SegmentHeader header{};

@@ -79,8 +79,8 @@ std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes)
 // A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened.
 class SegmentWriter {
  public:
-  // Creates `<directory>/<random>.tmp`, locked.
-  SegmentWriter(const std::filesystem::path& directory, const Digest& store_id);
+  // Creates `<directory>/<prefix><random>.tmp`, locked.
+  SegmentWriter(const std::filesystem::path& directory, const Digest& store_id, const std::string& prefix = {});
   SegmentWriter(SegmentWriter&&) noexcept = default;
   SegmentWriter& operator=(SegmentWriter&&) = delete;
   ~SegmentWriter();

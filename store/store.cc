@@ -188,12 +188,12 @@ void Store::require_directory(const char* what) const {
   throw Error(ErrorKind::unsupported, {.what = std::string("a bundle has no ") + what, .file = path().string()});
 }
 
-void Store::bundle(std::string_view rev, const std::filesystem::path& out) const {
+void Store::bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options) const {
   const auto snapshot = state_->open_snapshot(rev, Mode::shared);
   const bool is_ref = state_->is_bundle()
                           ? rev == state_->bundle_ref()
                           : is_ref_name(rev) && file_exists(state_->paths().heads() / head_file_name(rev));
-  write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out);
+  write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out, options);
 }
 
 CloneReport Store::clone(const std::filesystem::path& out) const { return clone_store(*state_, out); }

@@ -1,8 +1,10 @@
 #include "store/store_state.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <chrono>
+#include <cstring>
 
 #include "mmap/file.h"
 #include "mmap/lock.h"
@@ -85,6 +87,21 @@ CommitSection decode_commit_section(const Segment& segment) {
   return commit;
 }
 
+namespace {
+
+// A file of another kind is no store, rather than a damaged one.
+void require_bundle(const std::filesystem::path& file, const std::filesystem::path& given) {
+  const File bundle = File::open(file);
+  std::array<char, sizeof format::segment_magic> magic{};
+  if (bundle.size_bytes() >= magic.size()) bundle.read_at(0, std::as_writable_bytes(std::span(magic)));
+  if (std::memcmp(magic.data(), format::segment_magic, magic.size()) == 0) return;
+  throw Error(
+      ErrorKind::no_store,
+      {.what = "not a store", .file = given.string(), .hint = "look into it with `tenon ls " + given.string() + "`"});
+}
+
+}  // namespace
+
 std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) {
   auto state = std::make_shared<StoreState>();
   state->paths_.root = std::filesystem::absolute(path).lexically_normal();
@@ -96,6 +113,7 @@ std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) 
                 {.what = "no store here", .file = path.string(), .hint = "make one with `tenon init PATH`"});
   }
   if (std::filesystem::is_regular_file(status)) {
+    require_bundle(state->paths_.root, path);
     state->bundle_ = Segment::open(state->paths_.root);
     state->store_id_ = state->bundle_->footer().store_id;
     return state;

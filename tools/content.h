@@ -35,7 +35,8 @@ class Content {
   // The nesting that held the tensors, as indented text.
   std::string structure_text() const;
 
-  // Rows under `prefix` in insertion order. Throws not_found, naming close matches, if there are none.
+  // Rows under `prefix`, which may end in the separator, in insertion order. Throws not_found, naming close matches, if
+  // there are none.
   std::vector<std::uint32_t> select(std::string_view prefix) const;
   // Throws not_found, naming close matches.
   std::uint32_t find(std::string_view name) const;
@@ -48,6 +49,7 @@ class Content {
                      const std::function<void(std::span<const std::byte>)>& sink) const;
 
  private:
+  bool has_under(std::string_view prefix) const;
   [[noreturn]] void throw_not_found(std::string_view name) const;
 
   std::optional<Snapshot> snapshot_;

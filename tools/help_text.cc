@@ -30,7 +30,8 @@ stands before it is imported and stays so.
 The keys of a flat file are names as they are. The __metadata__ of safetensors stands in the snapshot's metadata under
 "safetensors" (`log --json` shows it) and is written back by export.
 
-A value of --meta is a number or true or false where it reads as one, else text.
+A value of --meta is a number or true or false where it reads as one, else text; so are more digits than a number can
+keep.
 
 An object that needs more memory than its size accounts for is refused: some files are made to fill a machine. For
 one that you trust, --max-memory says how much its values may take, and its tensors' names; bytes of tensors do not count.
@@ -45,7 +46,8 @@ Examples:
 Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
     {"export", "Write a snapshot as a file for other programs",
      R"(The format goes by the ending of OUT, or --format. Digests are checked on the way, and OUT appears only when it is
-complete; a file that is there is replaced.
+complete; a file that is there is replaced and its permissions kept, behind a link, too. A device, a pipe, and what
+belongs to a store are refused.
 
   torch        .pt .pth .bin .ckpt   as torch.save does, for torch.load(weights_only=True). One record per storage:
                                      what was tied or a view is so again
@@ -242,7 +244,8 @@ Exit codes: 0 written, 1 OUT is there already, 4 the store is damaged there.)"},
     {"verify", "Look for damage",
      R"(Checks every checksum of superblock, segments, heads, journal and catalog; with --read-data every stored byte, too.
 --read-data=2/7 reads a seventh of the data: seven runs, 1/7 to 7/7, read all of it.
-One line per damaged place says file, offset, and how many snapshots it hurts.
+Where all of that is whole, structures are read, too. One line per damaged place says file, offset, and how many
+snapshots it hurts.
 
 Examples:
   tenon verify
@@ -281,7 +284,8 @@ N commits: main~3, main@step:1200~1. REV:PATH names a tensor or a subtree: main:
 `cat` and `globals` also take a file's path.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage, 3 done in
-part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted.
+part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted
+(128 + N by signal N).
 
 `tenon help VERB` tells more, with examples.)";
 

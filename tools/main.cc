@@ -32,8 +32,8 @@ template <typename Action>
 int guarded(bool json, Action action) {
   try {
     return action();
-  } catch (const Interrupted&) {
-    return fail(Error(ErrorKind::io, {.what = "interrupted"}), exit_code::interrupted, json);
+  } catch (const Interrupted& interrupted) {
+    return fail(Error(ErrorKind::io, {.what = "interrupted"}), interrupted.exit_code, json);
   } catch (const Failure& failure) {
     return fail(failure.error, failure.code, json);
   } catch (const Error& error) {

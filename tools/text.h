@@ -24,9 +24,9 @@ std::string short_id(const SnapshotId& id);                             // first
 std::string_view dtype_name(DType dtype);
 std::string_view kind_name(TensorKind kind);
 
-// Characters, not bytes. REQUIRES: `text` is UTF-8.
+// Columns of a terminal, not bytes: two for a wide character. REQUIRES: `text` is UTF-8.
 std::size_t display_width(std::string_view text);
-// At most `width` characters, the middle replaced by an ellipsis: both ends of a tensor's name matter.
+// At most `width` columns, the middle replaced by an ellipsis: both ends of a tensor's name matter.
 std::string elide_middle(std::string_view text, std::size_t width);
 std::string pad_right(std::string_view text, std::size_t width);
 std::string pad_left(std::string_view text, std::size_t width);

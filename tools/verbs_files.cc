@@ -172,6 +172,17 @@ void report_export(const ExportArguments& arguments, const Target& target, const
                           format.name));
 }
 
+// Of what is not there close names are told.
+ExportResult export_as(const OutFormat& format, const Snapshot& snapshot, const std::string& out,
+                       const ExportOptions& options) {
+  try {
+    return format.write(snapshot, out, options);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::not_found) Content(snapshot).select(options.prefix);  // throws, if that is it
+    throw;
+  }
+}
+
 }  // namespace
 
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output) {
@@ -202,7 +213,7 @@ int run_export(const Globals& globals, const ExportArguments& arguments, Output&
   ExportResult result;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    result = format.write(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    result = export_as(format, snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
   }
   report_export(arguments, target, format, snapshot, result, output);
   return exit_code::ok;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "tenon/formats.h"
 #include "tenon/name.h"
 #include "tenon/store.h"
 #include "tools/failure.h"
@@ -105,6 +106,7 @@ int run_verify(const Globals& globals, const VerifyArguments& arguments, Output&
     VerifyOptions options = options_of(arguments);
     options.progress = progress.callback();
     report = Store::verify(path, options);
+    if (report.damage.empty()) report.damage = check_structures(Store::open(path));
   }
   print_report(report, path, output);
   if (report.damage.empty()) return exit_code::ok;
@@ -136,7 +138,10 @@ int run_repair(const Globals& globals, const RepairArguments& arguments, Output&
 int run_bundle(const Globals& globals, const BundleArguments& arguments, Output& output) {
   const Store store = open_store(globals.store);
   const SnapshotId id = store.resolve(arguments.rev);
-  make_new([&] { store.bundle(arguments.rev, arguments.out); });
+  {
+    Progress progress(fmt::format("bundle {}", printable(arguments.out)), output.is_json());
+    make_new([&] { store.bundle(arguments.rev, arguments.out, {.progress = progress.callback()}); });
+  }
   const std::uint64_t nbytes = fs::file_size(arguments.out);
   if (output.is_json()) {
     output.record("bundle", {{"snapshot_id", to_hex(id)}, {"file", arguments.out}, {"file_bytes", nbytes}});

@@ -76,7 +76,8 @@ struct ExportResult {
 };
 
 // Writes what torch.load(weights_only=True) reads: one record per slot, views and ties kept. Digests are checked on
-// the way. The file appears under its name only when it is complete; an existing file is replaced.
+// the way. The file appears under its name only when it is complete; an existing file is replaced (behind a symbolic
+// link, too) and keeps its permissions. Throws invalid_argument for a device, a pipe, and what belongs to a store.
 TENON_API ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out,
                                     const ExportOptions& options = {});
 
@@ -131,6 +132,10 @@ struct PickleGlobals {
 TENON_API PickleGlobals list_globals(const std::filesystem::path& path, const ImportOptions& options = {});
 // The same of the file that export_torch would write.
 TENON_API PickleGlobals list_globals(const Snapshot& snapshot, const std::string& prefix = {});
+
+// Every snapshot that a ref leads to: those whose structure cannot be read, and so cannot be exported, though its bytes
+// are as they were written. Throws what Store::snapshot throws: for stores that Store::verify finds clean.
+TENON_API std::vector<Damage> check_structures(const Store& store);
 
 // The nesting of a snapshot or file as indented text, without importing anything.
 TENON_API std::string describe_structure(const Snapshot& snapshot);

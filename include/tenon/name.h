@@ -33,7 +33,10 @@ TENON_API Path parse_name(std::string_view name);
 // (DataParallel; leading only), `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`
 // (anywhere): "model/module.fc._orig_mod.weight" is "model/fc.weight". Throws as parse_name does.
 TENON_API std::string param_name(std::string_view name);
-// Control characters (and bytes that are no UTF-8) escaped as \xNN, for terminals.
+// Control characters, those that turn the direction of text or cannot be seen, and bytes that are no UTF-8, escaped as
+// \xNN, for terminals.
 TENON_API std::string printable(std::string_view text);
+// Keys of files are bytes and need not be: what Python keeps as lone surrogates is not.
+TENON_API bool is_valid_utf8(std::string_view text) noexcept;
 
 }  // namespace tenon

@@ -117,6 +117,10 @@ struct RepairReport {
   std::vector<std::string> dropped;  // what could not be kept, one line each
 };
 
+struct BundleOptions {
+  std::function<void(const Progress&)> progress{};
+};
+
 class StoreState;
 
 class TENON_API Store {
@@ -168,8 +172,8 @@ class TENON_API Store {
   DiskUsage du() const;
 
   // Writes a snapshot as a single-file read-only store, digests checked on the way. Replaces nothing: throws
-  // conflict if `out` exists.
-  void bundle(std::string_view rev, const std::filesystem::path& out) const;
+  // conflict if `out` exists. Until it is whole it stands beside `out` as `<out>.<random>.tmp`.
+  void bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options = {}) const;
 
   // Makes a consistent copy of the store in the new directory `out`, beside readers and writers. Every byte of the copy
   // is checked. Throws conflict if `out` exists, corrupt if the store is damaged, unsupported for a bundle.

@@ -38,6 +38,15 @@ TEST(Text, WidthCountsCharactersNotBytes) {
   EXPECT_EQ(pad_right("long", 2), "long");
 }
 
+TEST(Text, WideCharactersTakeTwoColumnsAndMarksNone) {
+  EXPECT_EQ(display_width("重み"), 4u);
+  EXPECT_EQ(display_width("e\u0301"), 1u);
+  EXPECT_EQ(display_width("🙂"), 2u);
+  EXPECT_EQ(pad_right("重み", 6), "重み  ");
+  EXPECT_EQ(elide_middle("重みと勾配", 10), "重みと勾配");
+  EXPECT_EQ(elide_middle("重みと勾配", 8), "重み…配");
+}
+
 TEST(Text, ElidingKeepsBothEnds) {
   EXPECT_EQ(elide_middle("layers.0.weight", 9), "laye…ight");
   EXPECT_EQ(elide_middle("layers.0.weight", 15), "layers.0.weight");
