@@ -65,7 +65,9 @@ CLI::Validator whole_number(T least) {
 void add_files(CLI::App& app, CommandLine& line) {
   const char* group = "Files";
   bind<ImportArguments>(add_verb(app, "import", group), line, run_import, [](CLI::App& verb, ImportArguments& a) {
-    verb.add_option("FILE", a.files, "checkpoints: .pt, .pth, .bin, .safetensors, .npy, .npz, *.index.json")->required()->type_name("");
+    verb.add_option("FILE", a.files, "checkpoints: .pt, .pth, .bin, .safetensors, .npy, .npz, *.index.json")
+        ->required()
+        ->type_name("");
     verb.add_option("--ref", a.ref, "the ref to commit to")->capture_default_str()->type_name("REF");
     verb.add_option("-m,--message", a.message, "what is said of it in the log")->type_name("TEXT");
     verb.add_option("--meta", a.meta, "metadata; may be repeated")->allow_extra_args(false)->type_name("KEY=VALUE");
@@ -83,7 +85,8 @@ void add_files(CLI::App& app, CommandLine& line) {
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
     verb.add_option("OUT", a.out, "the file to write")->required()->type_name("");
-    verb.add_option("--format", a.format, "torch, torchscript, safetensors, npz or npy; else by the ending of OUT")->type_name("F");
+    verb.add_option("--format", a.format, "torch, torchscript, safetensors, npz or npy; else by the ending of OUT")
+        ->type_name("F");
   });
   bind<BundleArguments>(add_verb(app, "bundle", group), line, run_bundle, [](CLI::App& verb, BundleArguments& a) {
     verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
