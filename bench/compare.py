@@ -50,11 +50,14 @@ class Sizes:
     share_peer_bytes: int = 512 * MIB
     share_peer_processes: int = 4
     fresh_processes: int = 31
+    growth_tensors: int = 1000
+    growth_snapshots: tuple = (10, 1000)
     rounds: int = 7
 
 
 SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, state_tensors=50, share_bytes=8 * MIB, share_processes=(1, 2),
-              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, rounds=1)
+              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, growth_tensors=50,
+              growth_snapshots=(10, 30), rounds=1)
 
 
 @dataclasses.dataclass
@@ -446,8 +449,35 @@ def measure_python_copy(bench):
     bench.discard("copy.tenon", "copy.pt")
 
 
+# --- growth: many snapshots ---
+
+
+def measure_growth(bench):
+    """Interleaved rounds over a small and a large history of one model, of which 1 % of the tensors change."""
+    sizes = bench.sizes
+    tensors, changed = sizes.growth_tensors, max(1, sizes.growth_tensors // 100)
+    stores = {count: bench.path(f"growth-{count}.tenon") for count in sizes.growth_snapshots}
+    for count, store in stores.items():
+        bench.run("growth", "make", store, count, tensors, changed)
+    rounds = {count: [] for count in stores}
+    for _ in range(sizes.rounds):
+        for count, store in stores.items():
+            rounds[count] += bench.run("growth", "measure", store, tensors, changed, 5)[1:]
+    few, many = sizes.growth_snapshots
+    for what in ("attach", "lookup", "log", "commit"):
+        bench.add_ratio("growth", f"{what}, {many:,} snapshots of {tensors:,} tensors: {few} snapshots", 1.25,
+                        median(rounds[many], what), median(rounds[few], what), f"{few} snapshots", at_most=True)
+    figures = bench.run("growth", "sweep", stores[many])[0]
+    if figures["snapshots"] != many + 6 * sizes.rounds - 10:
+        sys.exit("growth: gc did not take what was forgotten")
+    bench.add("growth", f"du, forget --keep-last 10, gc of {many:,} snapshots", "", du=figures["du"],
+              forget=figures["forget"], gc=figures["gc"])
+    bench.discard(*(store.name for store in stores.values()))
+
+
 MEASUREMENTS = {"P1": measure_attach, "P2": measure_first_byte, "P3": measure_commit_new, "P4": measure_commit_again,
-                "P6": measure_share, "P12": measure_convert, "P13": measure_convert, "P14": measure_python, "P15": measure_copy}
+                "P6": measure_share, "P12": measure_convert, "P13": measure_convert, "P14": measure_python, "P15": measure_copy,
+                "growth": measure_growth}
 
 
 def machine_line(directory):

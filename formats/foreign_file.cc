@@ -25,8 +25,10 @@ const ZipEntry* find_entry(const ZipReader& zip, const Matches& matches) noexcep
 
 }  // namespace
 
-ForeignFile ForeignFile::open(const std::filesystem::path& path, std::uint64_t offset) {
+ForeignFile ForeignFile::open(const std::filesystem::path& path, const ImportOptions& options) {
+  const std::uint64_t offset = options.offset;
   ForeignFile out;
+  out.options_ = options;
   out.file_ = std::make_shared<const File>(offset == 0 ? File::open(path) : File::open_from(path, offset));
   out.first_.resize(std::min(first_bytes_wanted, out.file_->size_bytes()));
   out.file_->read_at(0, out.first_);

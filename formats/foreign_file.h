@@ -12,15 +12,16 @@
 
 #include "formats/zip_reader.h"
 #include "mmap/file.h"
+#include "tenon/formats.h"
 
 namespace tenon {
 
 class ForeignFile {
  public:
-  // As if the file began at `offset`.
-  static ForeignFile open(const std::filesystem::path& path, std::uint64_t offset = 0);
+  static ForeignFile open(const std::filesystem::path& path, const ImportOptions& options = {});
 
   const std::shared_ptr<const File>& file() const noexcept { return file_; }
+  const ImportOptions& options() const noexcept { return options_; }
   std::string path() const { return file_->path().string(); }
   // Its first bytes, 512 at most.
   std::string_view first() const noexcept { return {reinterpret_cast<const char*>(first_.data()), first_.size()}; }
@@ -36,6 +37,7 @@ class ForeignFile {
 
  private:
   ForeignFile() = default;
+  ImportOptions options_;
   std::shared_ptr<const File> file_;
   std::vector<std::byte> first_;
   std::shared_ptr<const ZipReader> zip_;

@@ -105,8 +105,8 @@ void read_file_pickles(const ForeignFile& file, Collector& collector) {
 
 }  // namespace
 
-PickleGlobals list_globals(const std::filesystem::path& path, const OpenFileOptions& options) {
-  const ForeignFile file = ForeignFile::open(path, options.offset);
+PickleGlobals list_globals(const std::filesystem::path& path, const ImportOptions& options) {
+  const ForeignFile file = ForeignFile::open(path, options);
   Collector collector;
   try {
     read_file_pickles(file, collector);

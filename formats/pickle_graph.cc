@@ -42,27 +42,42 @@ std::int64_t decode_long(std::string_view bytes) noexcept {
 }  // namespace
 
 bool PickleGraph::is_container(NodeId id) const noexcept {
-  const PickleKind kind = nodes_[id].kind;
-  return is_growing(kind) || is_fixed(kind) || kind == PickleKind::object;
+  const PickleKind found = kind(id);
+  return is_growing(found) || is_fixed(found) || found == PickleKind::object;
 }
 
-double PickleGraph::floating(NodeId id) const noexcept { return std::bit_cast<double>(nodes_[id].integer); }
+void PickleGraph::become(NodeId id, NodeId other) noexcept {
+  assert(is_node(id));
+  if (is_node(other)) {
+    nodes_[id] = nodes_[other];
+    return;
+  }
+  Node value{.kind = kind(other)};
+  if (value.kind == PickleKind::integer) value.integer = integer(other);
+  if (value.kind == PickleKind::boolean) value.integer = boolean(other) ? 1 : 0;
+  if (value.kind == PickleKind::floating) value.integer = std::bit_cast<std::int64_t>(floating(other));
+  nodes_[id] = value;
+}
+
+double PickleGraph::floating(NodeId id) const noexcept {
+  return is_node(id) ? std::bit_cast<double>(nodes_[id].integer) : floats_[id - first_float];
+}
 
 std::string_view PickleGraph::text(NodeId id) const noexcept {
-  const Node& node = nodes_[id];
-  assert(has_text(node.kind));
-  return std::string_view(text_).substr(static_cast<std::size_t>(node.integer), node.length);
+  assert(has_text(kind(id)));
+  return text_of(nodes_[id]);
 }
 
 std::string_view PickleGraph::global_module(NodeId id) const noexcept {
-  const Node& node = nodes_[id];
-  assert(node.kind == PickleKind::global);
-  return std::string_view(text_).substr(static_cast<std::size_t>(node.integer), node.index);
+  assert(kind(id) == PickleKind::global);
+  const std::string_view both = text_of(nodes_[id]);
+  return both.substr(0, both.find('\n'));
 }
 
 std::string_view PickleGraph::global_name(NodeId id) const noexcept {
-  const Node& node = nodes_[id];
-  return std::string_view(text_).substr(static_cast<std::size_t>(node.integer) + node.index, node.length - node.index);
+  assert(kind(id) == PickleKind::global);
+  const std::string_view both = text_of(nodes_[id]);
+  return both.substr(both.find('\n') + 1);
 }
 
 bool PickleGraph::is_global(NodeId id, std::string_view module, std::string_view name) const noexcept {
@@ -70,9 +85,10 @@ bool PickleGraph::is_global(NodeId id, std::string_view module, std::string_view
 }
 
 std::span<const NodeId> PickleGraph::items(NodeId id) const noexcept {
+  if (!is_node(id)) return {};
   const Node& node = nodes_[id];
-  if (is_growing(node.kind)) return containers_[node.index];
-  if (is_fixed(node.kind)) return std::span(fixed_).subspan(static_cast<std::size_t>(node.integer), node.length);
+  if (is_growing(node.kind)) return containers_[node.number];
+  if (is_fixed(node.kind)) return {node.items, node.number};
   return {};
 }
 
@@ -87,16 +103,28 @@ void PickleGraph::for_each_child(NodeId id, const std::function<void(NodeId)>& v
   if (instance.state != no_node) visit(instance.state);
 }
 
-NodeId PickleGraph::add(PickleKind kind, std::uint32_t index, std::int64_t integer, std::uint64_t length) {
-  assert(nodes_.size() < no_node);
-  nodes_.push_back({kind, index, integer, length});
+NodeId PickleGraph::add(const Node& node) {
+  assert(nodes_.size() < first_integer);
+  nodes_.push_back(node);
   return static_cast<NodeId>(nodes_.size() - 1);
 }
 
-NodeId PickleGraph::add_boolean(bool value) { return add(PickleKind::boolean, 0, value ? 1 : 0); }
-NodeId PickleGraph::add_integer(std::int64_t value) { return add(PickleKind::integer, 0, value); }
+void* PickleGraph::allocate(std::size_t bytes) {
+  constexpr std::size_t alignment = alignof(NodeId);
+  arena_bytes_ += (bytes + alignment - 1) / alignment * alignment;
+  return arena_->allocate(bytes, alignment);
+}
+
+NodeId PickleGraph::add_integer(std::int64_t value) {
+  constexpr std::int64_t end = std::int64_t{1} << 29;
+  if (value < -end || value >= end) return add({.kind = PickleKind::integer, .integer = value});
+  return first_integer | (static_cast<std::uint32_t>(value) & ~first_float);
+}
+
 NodeId PickleGraph::add_floating(double value) {
-  return add(PickleKind::floating, 0, std::bit_cast<std::int64_t>(value));
+  assert(floats_.size() < none_id - first_float);
+  floats_.push_back(value);
+  return first_float + static_cast<NodeId>(floats_.size() - 1);
 }
 
 NodeId PickleGraph::add_long(std::string_view twos_complement) {
@@ -105,45 +133,50 @@ NodeId PickleGraph::add_long(std::string_view twos_complement) {
 }
 
 NodeId PickleGraph::add_text(PickleKind kind, std::string_view text) {
-  assert(has_text(kind));
-  const auto offset = static_cast<std::int64_t>(text_.size());
-  text_.append(text);
-  return add(kind, 0, offset, text.size());
+  assert(has_text(kind) && text.size() <= no_node);
+  auto* copy = static_cast<char*>(allocate(text.size()));
+  std::copy(text.begin(), text.end(), copy);
+  return add({.kind = kind, .number = static_cast<std::uint32_t>(text.size()), .text = copy});
 }
 
 std::vector<NodeId>& PickleGraph::mutable_items(NodeId id) {
   Node& node = nodes_[id];
-  if (node.index == 0) {
+  if (node.number == 0) {
     containers_.emplace_back();
-    node.index = static_cast<std::uint32_t>(containers_.size() - 1);
+    node.number = static_cast<std::uint32_t>(containers_.size() - 1);
   }
-  return containers_[node.index];
+  return containers_[node.number];
 }
 
 NodeId PickleGraph::add_container(PickleKind kind) {
   assert(is_growing(kind));
   if (containers_.empty()) containers_.emplace_back();
-  return add(kind);
+  return add({.kind = kind});
 }
 
 NodeId PickleGraph::add_fixed(PickleKind kind, std::span<const NodeId> items) {
-  assert(is_fixed(kind));
-  const auto offset = static_cast<std::int64_t>(fixed_.size());
-  fixed_.insert(fixed_.end(), items.begin(), items.end());
-  return add(kind, 0, offset, items.size());
+  assert(is_fixed(kind) && items.size() <= no_node);
+  auto* copy = static_cast<NodeId*>(allocate(items.size_bytes()));
+  std::copy(items.begin(), items.end(), copy);
+  return add({.kind = kind, .number = static_cast<std::uint32_t>(items.size()), .items = copy});
 }
 
 NodeId PickleGraph::add_global(std::string_view module, std::string_view name) {
-  const auto offset = static_cast<std::int64_t>(text_.size());
-  text_.append(module).append(name);
-  return add(PickleKind::global, static_cast<std::uint32_t>(module.size()), offset, module.size() + name.size());
+  assert(module.find('\n') == std::string_view::npos);
+  const std::size_t length = module.size() + 1 + name.size();
+  assert(length <= no_node);
+  auto* copy = static_cast<char*>(allocate(length));
+  char* after_module = std::copy(module.begin(), module.end(), copy);
+  *after_module = '\n';
+  std::copy(name.begin(), name.end(), after_module + 1);
+  return add({.kind = PickleKind::global, .number = static_cast<std::uint32_t>(length), .text = copy});
 }
 
 NodeId PickleGraph::add_persistent(NodeId id) { return add_fixed(PickleKind::persistent, {&id, 1}); }
 
 NodeId PickleGraph::add_object(NodeId callable, NodeId args, bool is_newobj) {
   objects_.push_back({.callable = callable, .args = args, .is_newobj = is_newobj});
-  return add(PickleKind::object, static_cast<std::uint32_t>(objects_.size() - 1));
+  return add({.kind = PickleKind::object, .number = static_cast<std::uint32_t>(objects_.size() - 1)});
 }
 
 }  // namespace tenon

@@ -56,18 +56,28 @@ std::string_view PickleMachine::take_line() {
 }
 
 void PickleMachine::push(NodeId id) {
-  if (graph_.size() > options_.max_nodes) {
+  if (graph_.value_count() > options_.max_nodes) {
     fail(ErrorKind::limit, "pickle holds too many values", fmt::format("more than {}", options_.max_nodes));
   }
-  check_memory();
+  check_growth(stack_, 1);
   stack_.push_back(id);
 }
 
 // A byte of a pickle can stand for a hundred in memory: files made for that are told by what they take in all.
-void PickleMachine::check_memory() const {
-  if (graph_.memory_bytes() + stack_.size() * sizeof(NodeId) <= memory_max_) return;
-  fail(ErrorKind::limit, "pickle holds more values than its size accounts for",
-       fmt::format("more than {} bytes in memory", memory_max_));
+void PickleMachine::check_memory(std::uint64_t more) const {
+  const std::uint64_t ids = stack_.size() * sizeof(NodeId) + memo_.size() * sizeof(NodeId) + grown_bytes_;
+  if (graph_.memory_bytes() + ids + marks_.size() * sizeof(marks_[0]) + more <= memory_max_) return;
+  throw Error(ErrorKind::limit, {.what = "pickle needs more memory than its size accounts for",
+                                 .file = options_.file,
+                                 .offset = options_.base_offset + opcode_offset_,
+                                 .got = fmt::format("more than {} bytes", memory_max_),
+                                 .hint = options_.memory_hint});
+}
+
+void PickleMachine::add_to(std::vector<NodeId>& items, std::span<const NodeId> more) {
+  check_growth(items, more.size());
+  items.insert(items.end(), more.begin(), more.end());
+  grown_bytes_ += more.size_bytes();
 }
 
 NodeId PickleMachine::pop() {
@@ -85,15 +95,35 @@ void PickleMachine::mark() {
   if (marks_.size() >= options_.max_marks) {
     fail(ErrorKind::limit, "pickle nests too deeply", fmt::format("more than {} levels", options_.max_marks));
   }
+  check_growth(marks_, 1);
   marks_.push_back(stack_.size());
 }
 
-std::vector<NodeId> PickleMachine::pop_to_mark() {
+std::span<const NodeId> PickleMachine::items_above_mark() const {
   if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
-  std::vector<NodeId> items(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
+  const auto items = std::span(stack_).subspan(marks_.back());
+  check_memory(items.size_bytes());  // whoever asks copies them
+  return items;
+}
+
+void PickleMachine::drop_to_mark() {
+  if (marks_.empty()) corrupt("pickle lacks the mark that begins a container");
   stack_.resize(marks_.back());
   marks_.pop_back();
+}
+
+std::vector<NodeId> PickleMachine::pop_to_mark() {
+  const auto above = items_above_mark();
+  std::vector<NodeId> items(above.begin(), above.end());
+  drop_to_mark();
   return items;
+}
+
+// Tuples have no batches, so that one may be as long as the pickle: its items are copied once.
+void PickleMachine::push_fixed_to_mark(PickleKind kind) {
+  const NodeId id = graph_.add_fixed(kind, items_above_mark());
+  drop_to_mark();
+  push(id);
 }
 
 void PickleMachine::pop_one() {
@@ -113,7 +143,10 @@ void PickleMachine::push_tuple(std::size_t count) {
 // Real memos are dense, so an index cannot exceed the length of the pickle; a vector then serves.
 void PickleMachine::remember(std::uint64_t index, NodeId id) {
   if (index > bytes_.size()) fail(ErrorKind::limit, "pickle memo index is too large", std::to_string(index));
-  if (index >= memo_.size()) memo_.resize(static_cast<std::size_t>(index) + 1, no_node);
+  if (index >= memo_.size()) {
+    check_growth(memo_, static_cast<std::size_t>(index) + 1 - memo_.size());
+    memo_.resize(static_cast<std::size_t>(index) + 1, no_node);
+  }
   if (memo_[index] == no_node) ++remembered_;
   memo_[index] = id;
 }
@@ -138,6 +171,7 @@ void PickleMachine::check_frame() {
 
 void PickleMachine::stop() {
   graph_.root = pop();
+  graph_.pickle_bytes = cursor_;
   is_stopped_ = true;
 }
 
@@ -236,6 +270,16 @@ void PickleMachine::push_persistent(NodeId id) {
   push(options_.persistent ? options_.persistent(graph_, id) : graph_.add_persistent(id));
 }
 
+void PickleMachine::push_persistent_line() {
+  const std::string_view text = take_line();
+  if (options_.text_id_hint.empty()) return push_persistent(graph_.add_string(text));
+  throw Error(ErrorKind::unsupported, {.what = "pickle of protocol 0 has lost what it refers to",
+                                       .file = options_.file,
+                                       .offset = options_.base_offset + opcode_offset_,
+                                       .got = std::string(text.substr(0, 200)),
+                                       .hint = options_.text_id_hint});
+}
+
 // What a memo reference lets a short input repeat is bounded by the length of the input.
 void PickleMachine::charge_copy(std::size_t amount) {
   copied_ += amount;
@@ -255,14 +299,11 @@ void PickleMachine::push_dict_to_mark() {
 }
 
 void PickleMachine::append(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (graph_.is(target, PickleKind::list)) {
-    auto& list = graph_.mutable_items(target);
-    list.insert(list.end(), items.begin(), items.end());
+    add_to(graph_.mutable_items(target), items);
   } else if (graph_.is(target, PickleKind::object)) {
-    auto& list = graph_.mutable_object(target).list_items;
-    list.insert(list.end(), items.begin(), items.end());
+    add_to(graph_.mutable_object(target).list_items, items);
   } else {
     corrupt("pickle appends to something that is not a list");
   }
@@ -275,26 +316,21 @@ void PickleMachine::set_item() {
 }
 
 void PickleMachine::set_items(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (items.size() % 2 != 0) corrupt("pickle gives a dict a key without a value");
   if (graph_.is(target, PickleKind::dict)) {
-    auto& dict = graph_.mutable_items(target);
-    dict.insert(dict.end(), items.begin(), items.end());
+    add_to(graph_.mutable_items(target), items);
   } else if (graph_.is(target, PickleKind::object)) {
-    auto& dict = graph_.mutable_object(target).dict_items;
-    dict.insert(dict.end(), items.begin(), items.end());
+    add_to(graph_.mutable_object(target).dict_items, items);
   } else {
     corrupt("pickle sets an item of something that is not a dict");
   }
 }
 
 void PickleMachine::add_items(std::span<const NodeId> items) {
-  check_memory();
   const NodeId target = top();
   if (!graph_.is(target, PickleKind::set)) corrupt("pickle adds an item to something that is not a set");
-  auto& set = graph_.mutable_items(target);
-  set.insert(set.end(), items.begin(), items.end());
+  add_to(graph_.mutable_items(target), items);
 }
 
 void PickleMachine::build() {
@@ -307,8 +343,9 @@ void PickleMachine::build() {
 }
 
 void PickleMachine::reduce() {
-  const NodeId args = pop();
+  NodeId args = pop();
   const NodeId callable = pop();
+  if (options_.is_torchscript && !graph_.is(args, PickleKind::tuple)) args = graph_.add_tuple({args});
   if (!graph_.is(args, PickleKind::tuple)) corrupt("pickle calls with arguments that are not a tuple");
   const auto native = native_value(callable, args);
   push(native ? *native : graph_.add_object(callable, args));
@@ -367,7 +404,7 @@ std::optional<NodeId> PickleMachine::native_value(NodeId callable, NodeId args) 
   charge_copy(members.size());
   if (name == "frozenset") return graph_.add_fixed(PickleKind::frozenset, members);
   const NodeId set = graph_.add_container(PickleKind::set);
-  graph_.mutable_items(set) = members;
+  add_to(graph_.mutable_items(set), members);
   return set;
 }
 

@@ -22,7 +22,9 @@ namespace tenon {
 class PickleMachine {
  public:
   PickleMachine(std::span<const std::byte> bytes, const PickleReadOptions& options)
-      : bytes_(bytes), options_(options), memory_max_(memory_max_for(bytes.size())) {}
+      : bytes_(bytes),
+        options_(options),
+        memory_max_(options.max_memory_bytes != 0 ? options.max_memory_bytes : pickle_memory_max(bytes.size())) {}
 
   bool is_stopped() const noexcept { return is_stopped_; }
   PickleGraph& graph() noexcept { return graph_; }
@@ -46,6 +48,7 @@ class PickleMachine {
   NodeId top() const;
   void mark();
   std::vector<NodeId> pop_to_mark();
+  void drop_to_mark();
   void pop_one();  // a value, or a mark
   void remember(std::uint64_t index, NodeId id);
   void remember_next(NodeId id) { remember(remembered_, id); }
@@ -68,7 +71,7 @@ class PickleMachine {
 
   // Containers.
   void push_tuple(std::size_t count);
-  void push_tuple_to_mark() { push(graph_.add_fixed(PickleKind::tuple, pop_to_mark())); }
+  void push_fixed_to_mark(PickleKind kind);
   void push_list_to_mark();
   void push_dict_to_mark();
   void append(std::span<const NodeId> items);
@@ -80,6 +83,7 @@ class PickleMachine {
   void push_global_lines();
   void push_stack_global();
   void push_persistent(NodeId id);
+  void push_persistent_line();
   void reduce();
   void new_object();
   void new_object_with_keywords();
@@ -96,6 +100,7 @@ class PickleMachine {
 
  private:
   std::size_t floor() const noexcept { return marks_.empty() ? 0 : marks_.back(); }
+  std::span<const NodeId> items_above_mark() const;
   void push_global(std::string_view module, std::string_view name);
   NodeId add_global(std::string_view module, std::string_view name);
   void instantiate(NodeId callable, std::span<const NodeId> args);
@@ -103,12 +108,14 @@ class PickleMachine {
   std::optional<NodeId> native_ordered_dict(NodeId callable, std::span<const NodeId> args);
   std::optional<NodeId> native_bytes(PickleKind kind, std::span<const NodeId> args);
   void charge_copy(std::size_t amount);
-  void check_memory() const;
-
-  // What any file may take, or what long lists of numbers take: they need about three times their bytes.
-  static std::uint64_t memory_max_for(std::uint64_t pickle_bytes) noexcept {
-    return std::max((std::uint64_t{40} << 20) + pickle_bytes / 2, 4 * pickle_bytes);
+  // Throws limit where what there is and `more` bytes beside it are too many.
+  void check_memory(std::uint64_t more = 0) const;
+  template <class T>
+  void check_growth(const std::vector<T>& vector, std::size_t by) const {
+    // While a vector moves, it is there twice.
+    check_memory(by * sizeof(T) + (vector.capacity() - vector.size() < by ? vector.size() * sizeof(T) : 0));
   }
+  void add_to(std::vector<NodeId>& items, std::span<const NodeId> more);
 
   std::span<const std::byte> bytes_;
   const PickleReadOptions& options_;
@@ -118,6 +125,7 @@ class PickleMachine {
   std::uint8_t protocol_ = 0;
   std::size_t copied_ = 0;  // of nodes and bytes that memo references can make the input repeat
   std::size_t remembered_ = 0;
+  std::uint64_t grown_bytes_ = 0;  // items of lists, dicts and sets
   const std::uint64_t memory_max_;
   PickleGraph graph_;
   std::vector<NodeId> stack_;

@@ -57,8 +57,8 @@ constexpr void add_containers(Table& t) {
   t[0x85] = [](Machine& m) { m.push_tuple(1); };
   t[0x86] = [](Machine& m) { m.push_tuple(2); };
   t[0x87] = [](Machine& m) { m.push_tuple(3); };
-  t['t'] = [](Machine& m) { m.push_tuple_to_mark(); };
-  t[0x91] = [](Machine& m) { m.push(m.graph().add_fixed(PickleKind::frozenset, m.pop_to_mark())); };
+  t['t'] = [](Machine& m) { m.push_fixed_to_mark(PickleKind::tuple); };
+  t[0x91] = [](Machine& m) { m.push_fixed_to_mark(PickleKind::frozenset); };
   t['l'] = [](Machine& m) { m.push_list_to_mark(); };
   t['d'] = [](Machine& m) { m.push_dict_to_mark(); };
   t['a'] = [](Machine& m) { m.append(std::array{m.pop()}); };
@@ -74,7 +74,7 @@ constexpr void add_stack_and_memo(Table& t) {
   t['.'] = [](Machine& m) { m.stop(); };
   t['('] = [](Machine& m) { m.mark(); };
   t['0'] = [](Machine& m) { m.pop_one(); };
-  t['1'] = [](Machine& m) { m.pop_to_mark(); };
+  t['1'] = [](Machine& m) { m.drop_to_mark(); };
   t['2'] = [](Machine& m) { m.push(m.top()); };
   t['p'] = [](Machine& m) { m.remember(m.take_text_index(), m.top()); };
   t['q'] = [](Machine& m) { m.remember(m.take_byte(), m.top()); };
@@ -96,7 +96,7 @@ constexpr void add_stack_and_memo(Table& t) {
 constexpr void add_objects(Table& t) {
   t['c'] = [](Machine& m) { m.push_global_lines(); };
   t[0x93] = [](Machine& m) { m.push_stack_global(); };
-  t['P'] = [](Machine& m) { m.push_persistent(m.graph().add_string(m.take_line())); };
+  t['P'] = [](Machine& m) { m.push_persistent_line(); };
   t['Q'] = [](Machine& m) { m.push_persistent(m.pop()); };
   t['R'] = [](Machine& m) { m.reduce(); };
   t[0x81] = [](Machine& m) { m.new_object(); };

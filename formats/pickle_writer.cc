@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "formats/pickle.h"
 #include "formats/pickle_text.h"
@@ -12,17 +13,31 @@ namespace tenon {
 namespace {
 
 constexpr std::size_t batch = 1000;  // items per APPENDS or SETITEMS, as Python has it
-constexpr std::uint32_t not_in_memo = 0xFFFFFFFFu;
+// Of each node: how often it is referred to, until it has a place in the memo. Only what is shared needs one.
+constexpr std::uint32_t unseen = 0xFFFFFFFFu;
+constexpr std::uint32_t referred_once = 0xFFFFFFFEu;
+constexpr std::uint32_t referred_often = 0xFFFFFFFDu;
 
-// How often each node below `root` is referred to, saturating at 2: only what is shared needs a memo entry.
-std::vector<std::uint8_t> count_references(const PickleGraph& graph, NodeId root) {
-  std::vector<std::uint8_t> references(graph.size(), 0);
-  std::vector<NodeId> pending{root};
+struct References {
+  std::vector<std::uint32_t> of_node;
+  std::size_t count = 0;  // of all, also to what is no node
+};
+
+References count_references(const PickleGraph& graph, NodeId root) {
+  References references{.of_node = std::vector<std::uint32_t>(graph.size(), unseen)};
+  std::vector<NodeId> pending;
+  const auto refer = [&](NodeId id) {
+    ++references.count;
+    if (id >= graph.size()) return;
+    std::uint32_t& seen = references.of_node[id];
+    if (seen == unseen && graph.is_container(id)) pending.push_back(id);
+    seen = seen == unseen ? referred_once : referred_often;
+  };
+  refer(root);
   while (!pending.empty()) {
     const NodeId id = pending.back();
     pending.pop_back();
-    if (references[id] == 2) continue;
-    if (++references[id] == 1) graph.for_each_child(id, [&](NodeId child) { pending.push_back(child); });
+    graph.for_each_child(id, refer);
   }
   return references;
 }
@@ -30,12 +45,15 @@ std::vector<std::uint8_t> count_references(const PickleGraph& graph, NodeId root
 // Depth first with a stack of what is still to be written; a node that is complete may enter the memo.
 class Writer {
  public:
-  Writer(const PickleGraph& graph, NodeId root)
-      : graph_(graph),
-        references_(count_references(graph, root)),
-        memo_(graph.size(), not_in_memo),
-        // Cyclic tuples are written anew inside themselves, as Python does; this bounds how much of that we follow.
-        budget_(8 * graph.size() + 1024) {}
+  Writer(const PickleGraph& graph, NodeId root) : graph_(graph) {
+    References references = count_references(graph, root);
+    memo_ = std::move(references.of_node);
+    // Cyclic tuples are written anew inside themselves, as Python does; this bounds how much of that we follow.
+    budget_ = 8 * references.count + 1024;
+    // More than it will be, for growing would mean two of it; pages that stay empty cost nothing.
+    constexpr std::size_t small_value_bytes = 5;
+    out_.reserve(graph.memory_bytes() + small_value_bytes * references.count);
+  }
 
   std::vector<std::byte> run(NodeId root) {
     put("\x80\x02");
@@ -56,7 +74,8 @@ class Writer {
     pairs,       // of a dict: MARK ... SETITEMS
     list_items,  // of an object
     dict_items,
-    opcode,  // `position` is the opcode
+    opcode,       // `position` is the opcode
+    tuple_items,  // from `position` on
     finish_tuple,
     finish_set,
     finish_reduce,
@@ -86,6 +105,7 @@ class Writer {
   bool can_close_cycle(NodeId id) const;
   void remember(NodeId id);
   bool recall(NodeId id);
+  bool is_remembered(NodeId id) const { return id < memo_.size() && memo_[id] < referred_often; }
 
   void put(char c) { out_.push_back(static_cast<std::byte>(c)); }
   void put(std::string_view text) {
@@ -101,11 +121,11 @@ class Writer {
   void defer_items(std::span<const NodeId> items) {
     for (std::size_t i = items.size(); i-- > 0;) defer(Step::node, items[i]);
   }
+  void write_tuple_item(NodeId tuple, std::size_t position);
 
   const PickleGraph& graph_;
-  std::vector<std::uint8_t> references_;
   std::vector<std::uint32_t> memo_;
-  std::size_t budget_;
+  std::size_t budget_ = 0;
   std::uint32_t memo_size_ = 0;
   std::vector<Task> todo_;
   std::vector<std::byte> out_;
@@ -125,6 +145,8 @@ void Writer::perform(const Task& task) {
       return write_batch(task, graph_.object(task.node).dict_items, 2, 'u');
     case Step::opcode:
       return put(static_cast<char>(task.position));
+    case Step::tuple_items:
+      return write_tuple_item(task.node, task.position);
     case Step::finish_tuple: {
       const std::size_t size = graph_.items(task.node).size();
       constexpr std::string_view short_tuples = "\x85\x86\x87";
@@ -214,7 +236,14 @@ void Writer::write_tuple(NodeId id) {
   if (items.empty()) return put(')');
   if (items.size() > 3) put('(');
   defer(Step::finish_tuple, id);
-  defer_items(items);
+  defer(Step::tuple_items, id);
+}
+
+// One by one: a tuple may have millions, and no batches.
+void Writer::write_tuple_item(NodeId tuple, std::size_t position) {
+  const auto items = graph_.items(tuple);
+  if (position + 1 < items.size()) defer(Step::tuple_items, tuple, position + 1);
+  defer(Step::node, items[position]);
 }
 
 // Protocol 2 has no sets: they are calls with a list.
@@ -262,7 +291,7 @@ void Writer::write_object(NodeId id) {
 
 // Items and state come after the object is remembered, for they may refer to it; and only once.
 void Writer::fill_object(NodeId id) {
-  const bool is_filled_already = memo_[id] != not_in_memo;
+  const bool is_filled_already = is_remembered(id);
   finish_immutable(id);
   if (is_filled_already) return;
   const PickleObject& object = graph_.object(id);
@@ -322,7 +351,7 @@ void Writer::write_string(std::string_view utf8) {
 // A value that could not be remembered before it was complete. If a cycle led back to it meanwhile, that inner copy is
 // the one that others refer to.
 void Writer::finish_immutable(NodeId id) {
-  if (memo_[id] == not_in_memo) return remember(id);
+  if (!is_remembered(id)) return remember(id);
   put('0');
   recall(id);
 }
@@ -337,7 +366,7 @@ bool Writer::can_close_cycle(NodeId id) const {
 }
 
 void Writer::remember(NodeId id) {
-  if (references_[id] < 2 && !can_close_cycle(id)) return;
+  if (memo_[id] != referred_often && !can_close_cycle(id)) return;
   memo_[id] = memo_size_++;
   const bool is_short = memo_[id] <= 0xFF;
   put(is_short ? 'q' : 'r');
@@ -345,7 +374,7 @@ void Writer::remember(NodeId id) {
 }
 
 bool Writer::recall(NodeId id) {
-  if (memo_[id] == not_in_memo) return false;
+  if (!is_remembered(id)) return false;
   const bool is_short = memo_[id] <= 0xFF;
   put(is_short ? 'h' : 'j');
   put_little_endian(memo_[id], is_short ? 1 : 4);

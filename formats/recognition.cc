@@ -1,10 +1,14 @@
 #include "formats/recognition.h"
 
+#include "formats/numpy_reader.h"
 #include "formats/refusals.h"
+#include "formats/safetensors_reader.h"
+#include "formats/sharded_reader.h"
 #include "formats/tar_reader.h"
 #include "formats/torch_legacy.h"
 #include "formats/torch_reader.h"
 #include "formats/torch_tar.h"
+#include "formats/torchscript_reader.h"
 
 namespace tenon {
 
@@ -24,6 +28,12 @@ bool is_torch_zip(const ForeignFile& file) {
   return file.zip() && file.find_below_top("data.pkl") && !is_torchscript(file) && !is_torch_package(file);
 }
 
+// A zip archive of arrays, and of nothing that tells of torch.
+bool is_npz(const ForeignFile& file) {
+  return file.zip() && file.find_ending(".npy") && !file.find_below_top("data.pkl") && !is_torchscript(file) &&
+         !is_torch_package(file);
+}
+
 bool is_torch_tar(const ForeignFile& file) { return is_tar(file.first()); }
 
 struct Reader {
@@ -37,6 +47,11 @@ constexpr Reader readers[] = {
     {FileFormat::torch_zip, is_torch_zip, read_torch_archive},
     {FileFormat::torch_legacy, is_torch_legacy, read_torch_legacy},
     {FileFormat::torch_tar, is_torch_tar, read_torch_tar},
+    {FileFormat::npz, is_npz, read_npz},
+    {FileFormat::npy, is_npy, read_npy},
+    {FileFormat::safetensors, is_safetensors, read_safetensors},
+    {FileFormat::sharded, is_index, read_sharded},
+    {FileFormat::torchscript, is_torchscript, read_torchscript},
 };
 
 struct Refusal {
@@ -47,7 +62,6 @@ struct Refusal {
 // Known, and not read. The first that matches tells.
 constexpr Refusal refusals[] = {
     {is_torch_package, refuse_torch_package},
-    {is_torchscript, refuse_torchscript},
 };
 
 }  // namespace

@@ -1,19 +1,24 @@
 #include "formats/record_source.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "formats/inflate_stream.h"
+#include "formats/region_source.h"
 #include "tenon/error.h"
 
 namespace tenon {
 
 namespace {
 
+constexpr std::uint64_t max_whole_bytes = std::uint64_t{1} << 20;
 constexpr std::uint32_t crc_polynomial = 0xEDB88320u;  // bit-reversed, as zip has it
 
 // Product of two polynomials over GF(2), modulo the CRC's.
@@ -36,78 +41,67 @@ std::uint32_t power_of_x(std::uint64_t exponent) noexcept {
   return result;
 }
 
-void swap_units(std::span<std::byte> bytes, std::uint64_t width) noexcept {
-  for (std::size_t at = 0; bytes.size() - at >= width; at += width) {
-    const auto unit = bytes.subspan(at, width);
-    std::reverse(unit.begin(), unit.end());
-  }
-}
-
 class RecordSource {
  public:
-  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes)
-      : reader_(std::move(reader)), entry_(entry), swap_bytes_(swap_bytes), crc_(entry.uncompressed_bytes) {}
+  RecordSource(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry)
+      : reader_(std::move(reader)), entry_(entry), crc_(entry.uncompressed_bytes) {}
 
-  void read(std::uint64_t offset, std::span<std::byte> out) {
-    if (out.empty()) return;
-    swap_bytes_ == 1 ? read_raw(offset, out) : read_swapped(offset, out);
-  }
+  void read(std::uint64_t offset, std::span<std::byte> out);
 
  private:
-  void read_raw(std::uint64_t offset, std::span<std::byte> out);
-  void read_swapped(std::uint64_t offset, std::span<std::byte> out);
-  void inflate_once();
+  void read_inflated(std::uint64_t offset, std::span<std::byte> out);
+  void open_stream();
+  [[noreturn]] void fail(std::string what) const;
 
   const std::shared_ptr<const ZipReader> reader_;
   const ZipEntry entry_;
-  const std::uint64_t swap_bytes_;
   CrcTracker crc_;
-  std::mutex inflating_;
-  std::atomic<bool> is_inflated_ = false;
-  std::vector<std::byte> inflated_;
+  std::once_flag is_stream_open_;
+  std::optional<InflateStream> stream_;
 };
 
 // pread, never a mapping: the file is the user's and may be rewritten or cut short while we read. A mapping would show
 // a change between hashing and writing, and die by SIGBUS past the new end; a read gives one stable buffer or an error.
-void RecordSource::read_raw(std::uint64_t offset, std::span<std::byte> out) {
+void RecordSource::read(std::uint64_t offset, std::span<std::byte> out) {
+  if (out.empty()) return;
   if (!entry_.is_stored) {
-    inflate_once();
-    std::memcpy(out.data(), inflated_.data() + offset, out.size());
-    return;
+    return read_inflated(offset, out);
   }
   reader_->file().read_at(entry_.data_offset + offset, out);
   if (entry_.crc32 == 0) return;  // the writer was told not to compute it
-  if (crc_.add_and_mismatches(offset, out, entry_.crc32)) {
-    throw Error(ErrorKind::corrupt, {.what = "CRC of a record differs",
-                                     .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
-                                     .offset = entry_.data_offset,
-                                     .wanted = fmt::format("{:08x}", entry_.crc32)});
+  if (crc_.add_and_mismatches(offset, out, entry_.crc32)) fail("CRC of a record differs");
+}
+
+void RecordSource::fail(std::string what) const {
+  throw Error(ErrorKind::corrupt, {.what = std::move(what),
+                                   .file = fmt::format("{}({})", reader_->file().path().string(), entry_.name),
+                                   .offset = entry_.data_offset});
+}
+
+// What is inflated is not kept, or a small file could fill memory: a short record is inflated anew for each range, a
+// long one from a point near by.
+void RecordSource::read_inflated(std::uint64_t offset, std::span<std::byte> out) {
+  if (entry_.uncompressed_bytes <= max_whole_bytes) {
+    const auto whole = reader_->read(entry_, max_whole_bytes);
+    std::memcpy(out.data(), whole.data() + offset, out.size());
+    return;
+  }
+  try {
+    std::call_once(is_stream_open_, [this] { open_stream(); });
+    stream_->read(offset, out);
+  } catch (const InflateFailure& failure) {
+    fail(failure.what());
   }
 }
 
-// Reads the whole units that the range touches. A rest shorter than a unit at the very end stays as it is.
-void RecordSource::read_swapped(std::uint64_t offset, std::span<std::byte> out) {
-  const std::uint64_t begin = offset - offset % swap_bytes_;
-  std::uint64_t end = offset + out.size();
-  end += (swap_bytes_ - end % swap_bytes_) % swap_bytes_;
-  end = std::min(end, entry_.uncompressed_bytes);
-  if (begin == offset && end - begin == out.size()) {
-    read_raw(offset, out);
-    return swap_units(out, swap_bytes_);
-  }
-  std::vector<std::byte> units(static_cast<std::size_t>(end - begin));
-  read_raw(begin, units);
-  swap_units(units, swap_bytes_);
-  std::memcpy(out.data(), units.data() + (offset - begin), out.size());
-}
-
-// The size was compared with what the tensor needs before, so the claim of the record bounds the memory.
-void RecordSource::inflate_once() {
-  if (is_inflated_) return;
-  const std::lock_guard lock(inflating_);
-  if (is_inflated_) return;
-  inflated_ = reader_->read(entry_, entry_.uncompressed_bytes);
-  is_inflated_ = true;
+void RecordSource::open_stream() {
+  std::uint32_t crc = 0;
+  const auto read = [this](std::uint64_t at, std::span<std::byte> part) {
+    reader_->file().read_at(entry_.data_offset + at, part);
+  };
+  stream_.emplace(read, entry_.compressed_bytes, entry_.uncompressed_bytes,
+                  [&](std::span<const std::byte> piece) { crc = zip_crc32(crc, piece); });
+  if (entry_.crc32 != 0 && crc != entry_.crc32) fail("CRC of a record differs");
 }
 
 }  // namespace
@@ -170,8 +164,9 @@ void CrcTracker::merge_around(std::map<std::uint64_t, Piece>::iterator piece) {
 }
 
 Source make_record_source(std::shared_ptr<const ZipReader> reader, const ZipEntry& entry, std::uint64_t swap_bytes) {
-  auto record = std::make_shared<RecordSource>(std::move(reader), entry, swap_bytes);
-  return Source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  auto record = std::make_shared<RecordSource>(std::move(reader), entry);
+  Source source{.read = [record](std::uint64_t offset, std::span<std::byte> out) { record->read(offset, out); }};
+  return make_swapped_source(std::move(source), entry.uncompressed_bytes, swap_bytes);
 }
 
 }  // namespace tenon

@@ -19,12 +19,11 @@ constexpr std::size_t max_globals_shown = 8;
 [[noreturn]] void refuse(const ForeignFile& file, std::string what, std::string hint = {}) {
   throw Error(ErrorKind::unsupported, {.what = std::move(what),
                                        .file = file.path(),
-                                       .wanted = "a file that torch.save wrote",
+                                       .wanted = "a file of torch, safetensors or numpy",
                                        .hint = std::move(hint)});
 }
 
 [[noreturn]] void refuse_other_archive(const ForeignFile& file) {
-  if (file.find_ending(".npy") != nullptr) refuse(file, "numpy archive (.npz) is not supported");
   for (const std::string_view ending : {".pth", ".pt"}) {
     const ZipEntry* inner = file.find_ending(ending);
     if (inner != nullptr) {
@@ -32,28 +31,6 @@ constexpr std::size_t max_globals_shown = 8;
     }
   }
   refuse(file, "zip archive is not one that torch.save writes");
-}
-
-// Eight bytes of header length, then a JSON object.
-bool is_safetensors(std::string_view bytes) {
-  return bytes.size() > 8 && bytes[8] == '{' && bytes[6] == '\0' && bytes[7] == '\0';
-}
-
-std::uint64_t safetensors_header_bytes(std::string_view bytes) {
-  std::uint64_t length = 0;
-  for (int i = 7; i >= 0; --i) length = (length << 8) | static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
-  return length;
-}
-
-[[noreturn]] void refuse_safetensors(const ForeignFile& file) {
-  const std::uint64_t header_bytes = safetensors_header_bytes(file.first());
-  if (header_bytes > file.file()->size_bytes() - 8) {
-    throw Error(ErrorKind::corrupt, {.what = "safetensors header is longer than its file",
-                                     .file = file.path(),
-                                     .offset = 0,
-                                     .got = fmt::format("{} bytes", header_bytes)});
-  }
-  refuse(file, "safetensors file is not supported");
 }
 
 // Of a pickle that is no tensor file, the classes and functions it names: what a person wants to know first.
@@ -96,23 +73,17 @@ bool is_old_pickle(const ForeignFile& file) {
 
 void refuse_torch_package(const ForeignFile& file) { refuse(file, "torch.package archive is not supported"); }
 
-void refuse_torchscript(const ForeignFile& file) {
-  refuse(file, "TorchScript archive is not supported", "save its state_dict() with torch.save");
-}
-
 void refuse_by_name(const ForeignFile& file) {
   const std::string_view bytes = file.first();
   if (file.zip()) refuse_other_archive(file);
   if (bytes.starts_with("PYTORCH1")) refuse(file, "preview format of torch 1.0 is not supported");
   if (bytes.size() >= 8 && bytes.substr(4, 4) == "PTMF") refuse(file, "mobile flatbuffer (.ptl) is not supported");
-  if (bytes.starts_with("\x93NUMPY")) refuse(file, "numpy array (.npy) is not supported");
   if (bytes.starts_with("\x1f\x8b")) refuse(file, "gzip file is not supported", "unpack it first");
-  if (is_safetensors(bytes)) refuse_safetensors(file);
   if (bytes.starts_with('\x80') || is_old_pickle(file)) refuse_pickle(file);
   throw Error(ErrorKind::corrupt, {.what = "file is in no format that is known",
                                    .file = file.path(),
                                    .offset = 0,
-                                   .wanted = "a file that torch.save wrote"});
+                                   .wanted = "a file of torch, safetensors or numpy"});
 }
 
 }  // namespace tenon

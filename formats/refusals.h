@@ -6,7 +6,6 @@
 namespace tenon {
 
 [[noreturn]] void refuse_torch_package(const ForeignFile& file);
-[[noreturn]] void refuse_torchscript(const ForeignFile& file);
 // What no reader and no other refusal knew: unsupported if it has a name, else corrupt.
 [[noreturn]] void refuse_by_name(const ForeignFile& file);
 

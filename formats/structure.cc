@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t max_depth = 10'000;
 constexpr std::size_t max_name_bytes = 64 * 1024;
+constexpr std::size_t max_repeats = std::size_t{1} << 20;
 constexpr std::size_t max_literal_bytes = 256;
 constexpr int max_literal_depth = 8;
 
@@ -32,6 +33,7 @@ struct Frame {
   std::size_t name_bytes;
   std::size_t position = 0;
   std::optional<std::vector<StructurePart>> parts{};  // where `content` is an object whose content is known
+  bool has_finds = false;                             // something below was not as it was, or is not known yet
 };
 
 class Walker {
@@ -42,7 +44,8 @@ class Walker {
         file_(file),
         is_on_path_(graph.size()),
         is_visited_(graph.size()),
-        repeats_left_(graph.size() + 1024) {}
+        has_finds_(graph.size()),
+        repeats_left_(graph.size() + max_repeats) {}
 
   void run() {
     reach(graph_.root);
@@ -53,6 +56,7 @@ class Walker {
   void advance();
   void reach(NodeId node);
   void leave();
+  void note_find();
   [[noreturn]] void fail(const char* what, std::string wanted) const;
   std::optional<std::vector<StructurePart>> parts_of(NodeId node) const;
   std::size_t child_count(const Frame& frame) const;
@@ -66,6 +70,7 @@ class Walker {
   const std::string& file_;
   std::vector<bool> is_on_path_;
   std::vector<bool> is_visited_;
+  std::vector<bool> has_finds_;  // of what was visited and left
   std::size_t repeats_left_;
   std::string name_;
   std::vector<Frame> frames_;
@@ -83,16 +88,19 @@ void Walker::advance() {
 }
 
 void Walker::reach(NodeId node) {
-  if (!is_walked(node) || is_on_path_[node]) return;
-  if (is_visited_[node]) {
-    if (repeats_left_ == 0) return;
-    --repeats_left_;
-  }
+  if (!is_walked(node)) return;
+  if (is_on_path_[node]) return note_find();
+  if (is_visited_[node] && !has_finds_[node]) return;  // nothing to find, however many places it is at
+  if (is_visited_[node] && repeats_left_-- == 0) fail("object is at too many places in itself", "fewer shared parts");
   is_visited_[node] = true;
   if (frames_.size() >= max_depth) fail("object is nested too deeply", fmt::format("at most {} levels", max_depth));
   if (name_.size() > max_name_bytes)
     fail("the names on the way to a value are too long", fmt::format("at most {} bytes", max_name_bytes));
   const NodeId content = visit_(node, name_);
+  if (content != node) {
+    has_finds_[node] = true;
+    note_find();
+  }
   if (content == no_node || !is_walked(content)) return;
   if (content != node && is_on_path_[content]) return;
   is_on_path_[node] = is_on_path_[content] = true;
@@ -104,14 +112,23 @@ std::optional<std::vector<StructurePart>> Walker::parts_of(NodeId node) const {
   return parts_of_object(graph_, graph_.object(node));
 }
 
+// What closes a cycle counts, for what is below it is not known yet.
+void Walker::note_find() {
+  if (!frames_.empty()) frames_.back().has_finds = true;
+}
+
 void Walker::fail(const char* what, std::string wanted) const {
   throw Error(ErrorKind::limit, {.what = what, .file = file_, .wanted = std::move(wanted)});
 }
 
 void Walker::leave() {
-  is_on_path_[frames_.back().owner] = false;
-  is_on_path_[frames_.back().content] = false;
+  const Frame left = frames_.back();
+  is_on_path_[left.owner] = false;
+  is_on_path_[left.content] = false;
   frames_.pop_back();
+  if (!left.has_finds) return;
+  has_finds_[left.owner] = has_finds_[left.content] = true;
+  note_find();
 }
 
 std::size_t Walker::child_count(const Frame& frame) const {

@@ -31,8 +31,9 @@ inline constexpr std::string_view structure_module = "tenon.structure";
 // is named as structure_parts.h says (`w.indices`).
 //
 // `visit` is called with every container, object and persistent id, and returns the node whose content is walked below
-// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place while that costs
-// at most as much again as the graph has nodes; cycles end where they close. Throws limit for absurd depth and names.
+// that name: the node itself, another, or no_node for a leaf. What is shared is visited once per place, unless `visit`
+// returned every node below it as it was: then there is nothing to find. Cycles end where they close. Throws limit for
+// absurd depth and names, and where shared containers make absurdly many places.
 using StructureVisitor = std::function<NodeId(NodeId node, const std::string& name)>;
 // `file` is for its message.
 void walk_structure(const PickleGraph& graph, const StructureVisitor& visit, const std::string& file = {});

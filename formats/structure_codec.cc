@@ -1,3 +1,4 @@
+#include <limits>
 #include <unordered_map>
 
 #include "formats/structure.h"
@@ -72,7 +73,9 @@ std::vector<std::byte> encode_structure(const PickleGraph& graph) { return write
 PickleGraph decode_structure(std::span<const std::byte> bytes, std::uint32_t row_count,
                              const std::function<std::uint32_t(std::uint32_t)>& canonical) {
   std::unordered_map<std::uint32_t, NodeId> node_of_row;
-  PickleReadOptions options{.file = std::string(file_label)};
+  // What the store has was let in once, whatever its size.
+  PickleReadOptions options{.file = std::string(file_label),
+                            .max_memory_bytes = std::numeric_limits<std::uint64_t>::max()};
   options.persistent = [&](PickleGraph& graph, NodeId id) {
     const bool is_row = graph.is(id, PickleKind::integer) && graph.integer(id) >= 0 && graph.integer(id) < row_count;
     if (!is_row) throw_bad_row(graph, id, row_count);

@@ -75,7 +75,7 @@ void fill_row(const StructureRow& row, StructureNode& node) {
 
 Structure Structure::of(const Snapshot& snapshot, std::string_view prefix) {
   const TensorTable table = make_tensor_table(snapshot);
-  return Structure(std::make_shared<const State>(State{select_structure(table, std::string(prefix))}));
+  return Structure(std::make_shared<const State>(State{select_object(table, std::string(prefix))}));
 }
 
 NodeId Structure::root() const noexcept { return state_->graph.root; }

@@ -80,6 +80,7 @@ std::optional<Parts> parts_of_call(const PickleGraph& graph, NodeId function, st
   const std::string_view module = graph.global_module(function);
   const std::string_view name = graph.global_name(function);
   if (module == "torch._utils") return parts_of_utility(graph, name, args);
+  if (module == "torch.jit._pickle" && !args.empty()) return Parts{{args[0], {}}};  // lists and dicts of TorchScript
   const bool is_typed = module == "torch._tensor" && (name == "_rebuild_from_type_v2" || name == "_rebuild_from_type");
   if (!is_typed || args.size() != 4 || !graph.is(args[2], PickleKind::tuple)) return std::nullopt;
   return append_state(parts_of_call(graph, args[0], graph.items(args[2]), depth + 1), args[3]);

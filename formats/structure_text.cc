@@ -59,10 +59,11 @@ class Describer {
 };
 
 void Describer::show(const Line& line) {
-  const bool is_repeated = graph_.is_container(line.node) && is_shown_[line.node] && !is_inline(line.node);
+  const bool is_container = graph_.is_container(line.node);
+  const bool is_repeated = is_container && is_shown_[line.node] && !is_inline(line.node);
   text_ += fmt::format("{:{}}{}{}{}\n", "", 2 * std::min(line.depth, max_indent), line.label, summary(line.node),
                        is_repeated ? " (as above)" : "");
-  if (is_repeated) return;
+  if (is_repeated || !is_container) return;
   is_shown_[line.node] = true;
   if (line.depth < max_indent) show_content(line);
 }

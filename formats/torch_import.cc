@@ -3,24 +3,22 @@
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "formats/numpy_value.h"
+#include "formats/row_names.h"
 #include "formats/structure.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"
-#include "tenon/name.h"
 
 namespace tenon {
 
 namespace {
 
-constexpr std::size_t max_rows = std::size_t{1} << 23;
-constexpr std::uint64_t max_all_names_bytes = std::uint64_t{1} << 30;
 constexpr std::size_t max_rank = 64;
+constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
 
 // One slot per storage key, in the order in which the object mentions them.
 class SlotTable {
@@ -35,6 +33,7 @@ class SlotTable {
   // A slot of a numpy array's own.
   std::uint32_t add(SlotDraft slot);
   std::vector<SlotDraft>& slots() { return slots_; }
+  std::vector<std::string> keys() const;
 
  private:
   std::uint32_t add(const TorchStorage& storage);
@@ -104,6 +103,12 @@ std::uint32_t SlotTable::add(SlotDraft slot) {
   return static_cast<std::uint32_t>(slots_.size() - 1);
 }
 
+std::vector<std::string> SlotTable::keys() const {
+  std::vector<std::string> keys(slots_.size());
+  for (const auto& [key, slot] : slot_of_key_) keys[slot] = key;
+  return keys;
+}
+
 // torch writes a whole storage; the count of elements it gives with it leaves out a last one that is incomplete.
 void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
   const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
@@ -125,14 +130,16 @@ void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
 // Walks the object once and makes a row of every tensor, bare storage and numpy array.
 class Importer {
  public:
-  Importer(PickleGraph object, const TorchRecords& records)
+  Importer(PickleGraph object, const TorchRecords& records, const ImportOptions& options)
       : records_(records),
         pickle_(records.pickle_label()),
         slots_(records),
         shared_graph_(std::make_shared<PickleGraph>(std::move(object))),
-        graph_(*shared_graph_) {}
+        graph_(*shared_graph_),
+        names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
 
   Draft run();
+  std::vector<std::string>& slot_keys() { return slot_keys_; }
 
  private:
   // What becomes a row once the walk is over, and whether there is more below it.
@@ -152,7 +159,6 @@ class Importer {
   TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
   TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
   void refuse_reserved_name(NodeId node) const;
-  std::string unique_name(const std::string& name);
 
   const TorchRecords& records_;
   const std::string pickle_;
@@ -162,8 +168,8 @@ class Importer {
   Draft draft_;
   std::vector<Found> found_;
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
-  std::unordered_set<std::string> names_;
-  std::uint64_t names_bytes_ = 0;
+  RowNames names_;
+  std::vector<std::string> slot_keys_;
 };
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
@@ -173,13 +179,13 @@ void require_rows_only(const PickleGraph& graph, const std::string& file) {
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (is_seen[node]) continue;
+    if (!graph.is_container(node) || is_seen[node]) continue;
     is_seen[node] = true;
     if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
       throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
     }
     graph.for_each_child(node, [&](NodeId child) {
-      if (!is_seen[child]) pending.push_back(child);
+      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
     });
   }
 }
@@ -195,6 +201,7 @@ Draft Importer::run() {
   }
   require_rows_only(graph_, pickle_);
   draft_.structure = encode_structure(graph_);
+  slot_keys_ = slots_.keys();
   draft_.slots = std::move(slots_.slots());
   return std::move(draft_);
 }
@@ -245,19 +252,21 @@ NodeId Importer::add_row(NodeId node, TensorDraft row, StructureRow structure, N
   row_of_node_.emplace(node, found_.size());
   found_.push_back({node, structure, content});
   draft_.tensors.push_back(std::move(row));
+  names_.add_last();
   return content;
 }
 
 // The same Python object at a second place: a row of its own, which says so.
 void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
   TensorDraft row = draft_.tensors[first];
-  row.name = unique_name(name);
+  row.name = names_.make_unique(name);
   row.object = first;
   draft_.tensors.push_back(std::move(row));
+  names_.add_last();
 }
 
 TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
-  TensorDraft row{.name = unique_name(name),
+  TensorDraft row{.name = names_.make_unique(name),
                   .dtype = tensor.dtype,
                   .kind = tensor.kind,
                   .requires_grad = tensor.requires_grad,
@@ -293,7 +302,7 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
 
 TensorDraft Importer::make_known_row(const TensorDraft& known, const std::string& name) {
   TensorDraft row = known;
-  row.name = unique_name(name);
+  row.name = names_.make_unique(name);
   if (row.slot != no_slot) row.slot = slots_.slot_of(std::to_string(row.slot), row.dtype);
   return row;
 }
@@ -304,7 +313,7 @@ TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::s
   const DType dtype = storage.dtype == DType::invalid ? DType::uint8 : storage.dtype;
   const std::uint64_t nbytes = storage.view ? storage.view->nbytes : slots_.slots()[slot].nbytes;
   const std::uint64_t elements = nbytes / item_bytes(dtype) * (8 * item_bytes(dtype) / dtype_info(dtype).bits);
-  return {.name = unique_name(name),
+  return {.name = names_.make_unique(name),
           .dtype = dtype,
           .slot = slot,
           .storage_offset_bytes = storage.view ? storage.view->offset_bytes : 0,
@@ -319,7 +328,7 @@ TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string&
     const std::string_view bytes = graph->text(data);
     std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
   };
-  return {.name = unique_name(name),
+  return {.name = names_.make_unique(name),
           .dtype = array.dtype,
           .slot = slots_.add(std::move(slot)),
           .shape = array.shape,
@@ -327,34 +336,18 @@ TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string&
           .wrapper = std::string(numpy_array_wrapper)};
 }
 
-// Names are unique except where a dict holds two keys that are written alike (NaN, or a hostile file).
-std::string Importer::unique_name(const std::string& name) {
-  if (draft_.tensors.size() >= max_rows || names_bytes_ > max_all_names_bytes) {
-    throw Error(
-        ErrorKind::limit,
-        {.what = "object holds too many tensors", .file = pickle_, .wanted = fmt::format("at most {}", max_rows)});
-  }
-  std::string unique = name.empty() ? "." : name;
-  for (std::size_t i = draft_.tensors.size(); names_.contains(unique); ++i) {
-    unique = name;
-    append_component(unique, OtherKey{fmt::format("place {}", i)});
-  }
-  names_bytes_ += unique.size();
-  names_.insert(unique);
-  return unique;
-}
-
 }  // namespace
 
-// pread, never a mapping, for the reason that record_source.cc gives.
-Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset) {
-  return {.read = [file = std::move(file), offset](std::uint64_t at, std::span<std::byte> out) {
-    file->read_at(offset + at, out);
-  }};
+PickleReadOptions object_read_options(const ImportOptions& options) {
+  return {.max_memory_bytes = options.max_memory_bytes, .memory_hint = memory_hint};
 }
 
-Draft import_torch_object(PickleGraph object, const TorchRecords& records) {
-  return Importer(std::move(object), records).run();
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options,
+                          std::vector<std::string>* slot_keys) {
+  Importer importer(std::move(object), records, options);
+  Draft draft = importer.run();
+  if (slot_keys != nullptr) *slot_keys = std::move(importer.slot_keys());
+  return draft;
 }
 
 }  // namespace tenon

@@ -7,10 +7,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "formats/pickle.h"
 #include "mmap/file.h"
 #include "tenon/draft.h"
+#include "tenon/formats.h"
 
 namespace tenon {
 
@@ -39,11 +41,12 @@ class TorchRecords {
   virtual const TensorDraft* tensor(std::int64_t) const { return nullptr; }
 };
 
-// Bytes of a file from `offset` on, as they are.
-Source make_file_source(std::shared_ptr<const File> file, std::uint64_t offset);
+// How the pickle of an object is read: within what `options` allow.
+PickleReadOptions object_read_options(const ImportOptions& options);
 
 // Every tensor, bare storage and numpy array of `object` becomes a row, everything else structure. Throws corrupt,
-// unsupported, limit.
-Draft import_torch_object(PickleGraph object, const TorchRecords& records);
+// unsupported, limit. `slot_keys`, if given, gets the key of each slot's record, empty for a numpy array's.
+Draft import_torch_object(PickleGraph object, const TorchRecords& records, const ImportOptions& options,
+                          std::vector<std::string>* slot_keys = nullptr);
 
 }  // namespace tenon

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "formats/pickle_stream.h"
+#include "formats/region_source.h"
 #include "formats/torch_import.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"
@@ -24,7 +25,7 @@ class Stream final : public TorchRecords {
       : file_(file.file()), pickles_(file.file(), 0, file.file()->size_bytes(), file.path()) {}
 
   // The storages are found on the way.
-  PickleGraph read_object();
+  PickleGraph read_object(const ImportOptions& options);
   std::optional<TorchRecord> find(const std::string& key) const override;
   std::string label(const std::string& key) const override {
     return fmt::format("{}(storage {})", pickles_.label(), key);
@@ -70,9 +71,11 @@ NodeId class_or_storage(PickleGraph& graph, NodeId id) {
   return is_module ? items[1] : graph.add_persistent(id);
 }
 
-PickleGraph Stream::read_object() {
+PickleGraph Stream::read_object(const ImportOptions& options) {
   check_header();
-  PickleGraph object = pickles_.next({.persistent = class_or_storage});
+  PickleReadOptions reading = object_read_options(options);
+  reading.persistent = class_or_storage;
+  PickleGraph object = pickles_.next(reading);
   const auto expected = expected_storages(object);
   find_storages(pickles_.next(), expected);
   return object;
@@ -153,7 +156,7 @@ bool is_torch_legacy(const ForeignFile& file) {
 
 Draft read_torch_legacy(const ForeignFile& file) {
   Stream stream(file);
-  return import_torch_object(stream.read_object(), stream);
+  return import_torch_object(stream.read_object(file.options()), stream, file.options());
 }
 
 }  // namespace tenon

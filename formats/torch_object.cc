@@ -74,7 +74,7 @@ class Rebuilder {
     find_rows();
     choose_storage_types();
     for (const auto& [node, row] : rows_) graph_.become(node, make_value(row));
-    return {std::move(graph_), std::move(records_)};
+    return {std::move(graph_), std::move(records_), rows_.size()};
   }
 
  private:
@@ -130,7 +130,7 @@ void Rebuilder::find_rows() {
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (is_seen[node]) continue;
+    if (!graph_.is_container(node) || is_seen[node]) continue;
     is_seen[node] = true;
     children.clear();
     if (const auto row = structure_row(graph_, node)) {
@@ -140,7 +140,9 @@ void Rebuilder::find_rows() {
         if (child != no_node) children.push_back(child);
       }
     } else {
-      graph_.for_each_child(node, [&](NodeId child) { children.push_back(child); });
+      graph_.for_each_child(node, [&](NodeId child) {
+        if (graph_.is_container(child)) children.push_back(child);  // of the rest there may be millions
+      });
     }
     pending.insert(pending.end(), children.rbegin(), children.rend());
   }
@@ -383,7 +385,7 @@ VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& pa
   };
 }
 
-PickleGraph select_structure(const TensorTable& table, const std::string& prefix) {
+PickleGraph select_object(const TensorTable& table, const std::string& prefix) {
   if (table.structure.empty()) return mapping_graph(table, prefix);
   const auto canonical = [&](std::uint32_t row) { return table.row(row).object; };
   PickleGraph graph = decode_structure(table.structure, table.size, canonical);
@@ -395,7 +397,7 @@ PickleGraph select_structure(const TensorTable& table, const std::string& prefix
 }
 
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
-  return Rebuilder(table, select_structure(table, prefix)).run();
+  return Rebuilder(table, select_object(table, prefix)).run();
 }
 
 }  // namespace tenon

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -37,20 +38,22 @@ struct TorchObjectRecord {
   std::uint64_t nbytes = 0;
 };
 
-// The graph of the structure with row numbers as persistent ids, its root at `prefix`; a dict where there is no single
-// container.
-PickleGraph select_structure(const TensorTable& table, const std::string& prefix);
-
 struct TorchObject {
   PickleGraph graph{};                       // with torch's rebuild calls and storage references
   std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...
+  std::uint64_t tensors = 0;                 // distinct objects
 };
 
 // Reads a part of a slot, digests checked; offsets count from the part. Valid as long as `table`.
 VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part);
 
-// `prefix` as in ExportOptions.
+// What is exported, as a decoded structure: everything, or the part below `prefix` as in ExportOptions.
+PickleGraph select_object(const TensorTable& table, const std::string& prefix);
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix);
+
+// As torch names an archive: the file's name without its last extension; "archive" where that cannot be a directory in
+// a zip.
+std::string archive_name(const std::filesystem::path& out);
 
 // The whole archive into an empty file. `on_bytes` is told of the bytes of storages as they are written, from any
 // thread.

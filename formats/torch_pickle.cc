@@ -12,6 +12,9 @@ namespace {
 
 const std::string pickle_name = "pickle";
 
+// The object is in this process already, so its size is no surprise.
+const ImportOptions own_object{.max_memory_bytes = std::uint64_t{1} << 48};
+
 // Little-endian, as this machine is.
 class GivenRecords final : public TorchRecords {
  public:
@@ -37,7 +40,8 @@ class GivenRecords final : public TorchRecords {
 // One node for each number, so that a tensor that is named twice is one object.
 PickleGraph read_object(std::span<const std::byte> pickle) {
   std::unordered_map<std::int64_t, NodeId> tensors;
-  PickleReadOptions options{.file = pickle_name};
+  PickleReadOptions options = object_read_options(own_object);
+  options.file = pickle_name;
   options.persistent = [&](PickleGraph& graph, NodeId id) {
     if (!graph.is(id, PickleKind::integer)) return graph.add_persistent(id);
     const auto [entry, is_new] = tensors.try_emplace(graph.integer(id), no_node);
@@ -55,7 +59,7 @@ PickleGraph read_object(std::span<const std::byte> pickle) {
 }  // namespace
 
 Draft read_torch_pickle(std::span<const std::byte> pickle, const PickleSources& sources) {
-  return import_torch_object(read_object(pickle), GivenRecords(sources));
+  return import_torch_object(read_object(pickle), GivenRecords(sources), own_object);
 }
 
 }  // namespace tenon

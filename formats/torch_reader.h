@@ -3,6 +3,7 @@
 
 #include "formats/foreign_file.h"
 #include "tenon/draft.h"
+#include "tenon/formats.h"
 
 namespace tenon {
 

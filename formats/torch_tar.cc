@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "formats/pickle_stream.h"
+#include "formats/region_source.h"
 #include "formats/tar_reader.h"
 #include "formats/torch_import.h"
 #include "tenon/dtype.h"
@@ -50,7 +51,7 @@ class TarArchive final : public TorchRecords {
   explicit TarArchive(const ForeignFile& file, OnGlobal on_global = {})
       : file_(file.file()), entries_(read_tar(*file.file())), on_global_(std::move(on_global)) {}
 
-  PickleGraph read_object();
+  PickleGraph read_object(const ImportOptions& options);
   std::optional<TorchRecord> find(const std::string& key) const override;
   std::string label(const std::string& key) const override {
     return fmt::format("{}(storage {})", label_of("storages"), key);
@@ -109,12 +110,15 @@ PickleStream TarArchive::open(std::string_view name) const {
   return {file_, found->offset, found->offset + found->nbytes, label_of(name)};
 }
 
-PickleGraph TarArchive::read_object() {
+PickleGraph TarArchive::read_object(const ImportOptions& options) {
   PickleStream pickle = open("pickle");
   read_storages();
   read_tensors();
   const auto resolver = [this](PickleGraph& graph, NodeId id) { return resolve(graph, id); };
-  return pickle.next({.persistent = resolver, .on_global = on_global_}, [this] { nodes_.clear(); });
+  PickleReadOptions reading = object_read_options(options);
+  reading.persistent = resolver;
+  reading.on_global = on_global_;
+  return pickle.next(reading, [this] { nodes_.clear(); });
 }
 
 void TarArchive::read_storages() {
@@ -244,12 +248,12 @@ std::optional<TorchRecord> TarArchive::find(const std::string& key) const {
 
 void read_torch_tar_pickles(const ForeignFile& file,
                             const std::function<void(std::string_view module, std::string_view name)>& on_global) {
-  TarArchive(file, on_global).read_object();
+  TarArchive(file, on_global).read_object(file.options());
 }
 
 Draft read_torch_tar(const ForeignFile& file) {
   TarArchive archive(file);
-  return import_torch_object(archive.read_object(), archive);
+  return import_torch_object(archive.read_object(file.options()), archive, file.options());
 }
 
 }  // namespace tenon

@@ -25,8 +25,9 @@ bool is_text(const PickleGraph& graph, NodeId id) {
 // A storage class is known by its name alone, as torch does: `torch FloatStorage`, `torch.cuda FloatStorage`.
 DType storage_dtype(std::string_view class_name, const std::string& file) {
   if (class_name == "UntypedStorage") return DType::invalid;
-  const DType dtype = dtype_from_torch_storage(class_name);
-  if (dtype != DType::invalid) return dtype;
+  for (const DTypeInfo& info : all_dtypes()) {
+    if (torchscript_storage_class(info.dtype) == class_name) return info.dtype;
+  }
   throw Error(ErrorKind::unsupported, {.what = "unknown storage class", .file = file, .got = std::string(class_name)});
 }
 
@@ -290,6 +291,16 @@ TorchStorageView parse_view(const PickleGraph& graph, NodeId node, std::uint64_t
 }
 
 }  // namespace
+
+std::string torchscript_storage_class(DType dtype) {
+  const DTypeInfo& info = dtype_info(dtype);
+  if (!info.torch_storage.empty()) return std::string(info.torch_storage);
+  if (dtype == DType::complex32) return "ComplexHalfStorage";
+  const bool is_unsigned = info.name.starts_with("uint");
+  std::string name(is_unsigned ? info.name.substr(1) : info.name);
+  name[0] = static_cast<char>(name[0] - 'a' + 'A');
+  return (is_unsigned ? "U" : "") + name + "Storage";
+}
 
 TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const std::string& file) {
   const NodeId id = graph.items(node)[0];

@@ -45,6 +45,8 @@ struct TorchTensor {
   NodeId zero_points = no_node;
 };
 
+// The storage class as TorchScript names it, which has one for every dtype: "FloatStorage", "UInt16Storage".
+std::string torchscript_storage_class(DType dtype);
 // `file` names the pickle in messages. REQUIRES: `node` is a persistent id.
 TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const std::string& file);
 // Gives calls that torch no longer has, or has under another name, the name that they have in torch 2: 1.13's sparse

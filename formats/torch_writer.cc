@@ -1,14 +1,12 @@
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <utility>
 
 #include <fmt/format.h>
 
+#include "formats/pending_file.h"
 #include "formats/torch_object.h"
 #include "formats/zip_writer.h"
 #include "mmap/file.h"
@@ -21,7 +19,8 @@ namespace {
 
 std::span<const std::byte> as_record(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-// As torch names it: the file's name without its last extension; "archive" where that cannot be a directory in a zip.
+}  // namespace
+
 std::string archive_name(const std::filesystem::path& out) {
   std::string name = out.filename().string();
   name = name.substr(0, name.rfind('.'));
@@ -30,47 +29,6 @@ std::string archive_name(const std::filesystem::path& out) {
       !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), is_plain);
   return is_usable ? name : "archive";
 }
-
-// A file beside `final_path` that gets its name only when it is complete, and is gone otherwise.
-class PendingFile {
- public:
-  explicit PendingFile(std::filesystem::path final_path)
-      : final_path_(std::move(final_path)),
-        pending_path_(pending_name(final_path_)),
-        file_(File::create(pending_path_)) {}
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (is_published_) return;
-    std::error_code ignored;  // the failure that brought us here is the one to report
-    std::filesystem::remove(pending_path_, ignored);
-  }
-
-  File& file() { return file_; }
-
-  void publish(bool sync) {
-    if (sync) file_.sync();
-    rename_file(pending_path_, final_path_);
-    is_published_ = true;
-    if (sync) sync_directory(final_path_.has_parent_path() ? final_path_.parent_path() : ".");
-  }
-
- private:
-  static std::filesystem::path pending_name(const std::filesystem::path& path) {
-    std::array<std::byte, 8> random{};
-    random_bytes(random);
-    std::string digits;
-    for (const std::byte b : random) digits += fmt::format("{:02x}", static_cast<unsigned>(b));
-    return path.string() + "." + digits + ".tmp";
-  }
-
-  std::filesystem::path final_path_;
-  std::filesystem::path pending_path_;
-  File file_;
-  bool is_published_ = false;
-};
-
-}  // namespace
 
 void write_torch_archive(const TensorTable& table, const TorchObject& object, File& file, const std::string& top,
                          const std::function<void(std::uint64_t)>& on_bytes) {
@@ -91,7 +49,7 @@ void write_torch_archive(const TensorTable& table, const TorchObject& object, Fi
   zip.finish();
 }
 
-void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
+ExportResult export_torch(const Snapshot& snapshot, const std::filesystem::path& out, const ExportOptions& options) {
   const TensorTable table = make_tensor_table(snapshot);
   const TorchObject object = make_torch_object(table, options.prefix);
   Progress progress;
@@ -104,6 +62,7 @@ void export_torch(const Snapshot& snapshot, const std::filesystem::path& out, co
     if (options.progress) options.progress(progress);
   });
   pending.publish(options.sync);
+  return {.tensors = object.tensors};
 }
 
 }  // namespace tenon

@@ -140,8 +140,10 @@ std::uint32_t ZipWriter::write_filled(std::uint64_t nbytes, const Fill& fill) {
 }
 
 void ZipWriter::finish() {
-  const std::string id = serialization_id();
-  add(".data/serialization_id", std::as_bytes(std::span(id)));
+  if (!top_.empty()) {
+    const std::string id = serialization_id();
+    add(".data/serialization_id", std::as_bytes(std::span(id)));
+  }
   const std::uint64_t directory_offset = bytes_written();
   for (const Entry& entry : entries_) write(central_header(entry).bytes());
   write(end_records(entries_.size(), directory_offset, bytes_written() - directory_offset).bytes());
@@ -151,7 +153,8 @@ void ZipWriter::finish() {
 
 ZipWriter::Entry& ZipWriter::begin_entry(std::string_view name, std::uint64_t nbytes) {
   assert(!finished_);
-  Entry entry{.name = fmt::format("{}/{}", top_, name), .header_offset = bytes_written(), .nbytes = nbytes};
+  std::string full_name = top_.empty() ? std::string(name) : fmt::format("{}/{}", top_, name);
+  Entry entry{.name = std::move(full_name), .header_offset = bytes_written(), .nbytes = nbytes};
   const auto refuse = [&](ErrorKind kind, std::string what) {
     throw Error(kind, {.what = std::move(what), .file = file_.path().string(), .got = entry.name.substr(0, 200)});
   };

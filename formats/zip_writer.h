@@ -29,7 +29,7 @@ namespace tenon {
 
 class ZipWriter {
  public:
-  // Entries are named `<top>/<name>`.
+  // Entries are named `<top>/<name>`; with an empty top just `<name>`, and the archive gets no serialization id.
   ZipWriter(File& file, std::string top);
   void add(std::string_view name, std::span<const std::byte> bytes);
   // For large entries: pieces are written as they come and must sum up to `nbytes`.

@@ -1,5 +1,7 @@
 #include "tenon/error.h"
 
+#include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstddef>
 #include <string_view>
@@ -11,8 +13,7 @@ namespace tenon {
 namespace {
 
 std::string message_of(const Facts& facts);
-std::size_t utf8_sequence_bytes(std::string_view text) noexcept;
-bool is_control(std::string_view sequence) noexcept;
+bool is_unprintable(char32_t character) noexcept;
 
 }  // namespace
 
@@ -57,7 +58,7 @@ std::string escape_controls(std::string_view text) {
   while (!text.empty()) {
     const std::size_t valid_bytes = utf8_sequence_bytes(text);
     const std::string_view sequence = text.substr(0, valid_bytes == 0 ? 1 : valid_bytes);
-    if (valid_bytes != 0 && !is_control(sequence)) {
+    if (valid_bytes != 0 && !is_unprintable(decode_utf8(sequence))) {
       out += sequence;
     } else {
       for (const char c : sequence) {
@@ -70,20 +71,6 @@ std::string escape_controls(std::string_view text) {
   return out;
 }
 
-namespace {
-
-std::string message_of(const Facts& facts) {
-  std::string message = facts.what;
-  if (!facts.file.empty()) message += ": " + facts.file;
-  if (facts.offset) message += " at offset " + std::to_string(*facts.offset);
-  if (!facts.got.empty()) message += ": got " + facts.got;
-  if (!facts.wanted.empty()) message += (facts.got.empty() ? ": wanted " : ", wanted ") + facts.wanted;
-  if (!facts.hint.empty()) message += "; " + facts.hint;
-  return escape_controls(message);
-}
-
-// Length of the well-formed UTF-8 sequence that `text` begins with (no overlong form, surrogate or value past
-// U+10FFFF), 0 if there is none. REQUIRES: text is not empty.
 std::size_t utf8_sequence_bytes(std::string_view text) noexcept {
   const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -103,10 +90,40 @@ std::size_t utf8_sequence_bytes(std::string_view text) noexcept {
   return size;
 }
 
-bool is_control(std::string_view sequence) noexcept {
-  const auto lead = static_cast<unsigned char>(sequence[0]);
-  if (sequence.size() == 1) return lead < 0x20 || lead == 0x7f;
-  return lead == 0xc2 && static_cast<unsigned char>(sequence[1]) < 0xa0;  // C1: terminals take U+009B for ESC [
+char32_t decode_utf8(std::string_view sequence) noexcept {
+  const auto byte = [sequence](std::size_t i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(sequence[i]));
+  };
+  if (sequence.size() == 1) return byte(0);
+  char32_t character = byte(0) & (0x7fu >> sequence.size());
+  for (std::size_t i = 1; i < sequence.size(); ++i) character = character << 6 | (byte(i) & 0x3f);
+  return character;
+}
+
+namespace {
+
+std::string message_of(const Facts& facts) {
+  std::string message = facts.what;
+  if (!facts.file.empty()) message += ": " + facts.file;
+  if (facts.offset) message += " at offset " + std::to_string(*facts.offset);
+  if (!facts.got.empty()) message += ": got " + facts.got;
+  if (!facts.wanted.empty()) message += (facts.got.empty() ? ": wanted " : ", wanted ") + facts.wanted;
+  if (!facts.hint.empty()) message += "; " + facts.hint;
+  return escape_controls(message);
+}
+
+// Of the format characters those that change how the text around them is shown (bidi embeddings, overrides, isolates
+// and marks, line and paragraph separators, tags), and those that have no width.
+bool is_unprintable(char32_t c) noexcept {
+  struct Range {
+    char32_t first;
+    char32_t last;
+  };
+  static constexpr std::array ranges{Range{0x00, 0x1f},     Range{0x7f, 0x9f},  // C1: terminals take U+009B for ESC [
+                                     Range{0xad, 0xad},     Range{0x61c, 0x61c},   Range{0x180e, 0x180e},
+                                     Range{0x200b, 0x200f}, Range{0x2028, 0x202e}, Range{0x2060, 0x206f},
+                                     Range{0xfeff, 0xfeff}, Range{0xfff9, 0xfffb}, Range{0xe0000, 0xe007f}};
+  return std::ranges::any_of(ranges, [c](const Range& range) { return c >= range.first && c <= range.last; });
 }
 
 }  // namespace

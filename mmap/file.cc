@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/standard_descriptors.h"
 
 namespace tenon {
 namespace {
@@ -75,7 +76,8 @@ File File::open_from(const std::filesystem::path& path, std::uint64_t begin) {
 
 File File::create(const std::filesystem::path& path) {
   const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY;
-  const int descriptor = retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); });
+  const int descriptor =
+      standard_descriptors::avoid(retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); }));
   if (descriptor < 0 && errno == EEXIST) throw_exists(path);
   if (descriptor < 0) throw_errno(errno, "cannot create", path);
   return File(descriptor, path);
@@ -291,7 +293,7 @@ namespace {
 int open_existing(const std::filesystem::path& path, File::Access access) noexcept {
   // O_NONBLOCK: a FIFO that stands where a file should must not make us wait for its writer. Files ignore it.
   const int flags = (access == File::Access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  return retry_interrupted([&] { return ::open(path.c_str(), flags); });
+  return standard_descriptors::avoid(retry_interrupted([&] { return ::open(path.c_str(), flags); }));
 }
 
 bool says_not_there(int error) noexcept { return error == ENOENT || error == ENOTDIR; }

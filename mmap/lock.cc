@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/standard_descriptors.h"
 
 namespace tenon {
 namespace {
@@ -188,7 +189,7 @@ int open(const char* path, int flags) {
   ForkRegistry& registry = ForkRegistry::instance();
   const std::lock_guard guard(registry.mutex);
   registry.descriptors.reserve(registry.descriptors.size() + 1);  // what can throw comes before the open
-  const int descriptor = ::open(path, flags);
+  const int descriptor = standard_descriptors::avoid(::open(path, flags));
   if (descriptor >= 0) registry.descriptors.push_back(descriptor);
   return descriptor;
 }

@@ -35,6 +35,7 @@ class Loader {
   void resolve(const std::vector<NodeId>& globals);
   void find_memory();
   std::vector<NodeId> children_of(const StructureNode& node) const;
+  bool is_value(NodeId id) const { return id >= objects_.size(); }  // told by the id; nothing refers to it twice
   py::object make(NodeId id);
   py::object make_new(NodeId id, const StructureNode& node);
   py::object make_list(NodeId id, const StructureNode& node);
@@ -77,7 +78,7 @@ std::vector<NodeId> Loader::look_ahead() {
   while (!pending.empty()) {
     const NodeId id = pending.back();
     pending.pop_back();
-    if (is_seen[id]) continue;
+    if (is_value(id) || is_seen[id]) continue;
     is_seen[id] = true;
     const StructureNode node = structure_.node(id);
     const bool is_row = node.kind == NodeKind::tensor || node.kind == NodeKind::storage;
@@ -115,6 +116,7 @@ void Loader::find_memory() {
 }
 
 py::object Loader::make(NodeId id) {
+  if (is_value(id)) return make_new(id, structure_.node(id));
   if (objects_[id]) return objects_[id];
   if (++depth_ > max_depth) {
     throw Error(ErrorKind::limit,

@@ -88,9 +88,12 @@ py::dict describe(const Snapshot& snapshot, std::uint32_t index) {
 py::object describe_statistics(const Snapshot& snapshot, std::uint32_t row) {
   const auto found = snapshot.statistics(row);
   if (!found) return py::none();
+  std::uint64_t count = 1;
+  for (const std::int64_t size : snapshot.row(row).shape) count *= static_cast<std::uint64_t>(size);
   return py::dict(py::arg("nan_count") = found->nan_count, py::arg("inf_count") = found->inf_count,
                   py::arg("zero_count") = found->zero_count, py::arg("min") = found->min, py::arg("max") = found->max,
-                  py::arg("sum") = found->sum, py::arg("sum_squares") = found->sum_squares);
+                  py::arg("mean") = mean_of(*found, count), py::arg("std") = std_of(*found, count),
+                  py::arg("norm") = norm_of(*found, count));
 }
 
 py::object capsule_of(const Snapshot& snapshot, std::uint32_t row, bool is_versioned, bool is_read_only) {

@@ -10,16 +10,20 @@ namespace {
 
 using format::SectionKind;
 
+constexpr std::size_t name_bytes_max = 200;  // of a temporary name, before its random digits
+
 // Copies a snapshot's storages into a new segment, each distinct placement once, digests checked on the way.
 class BundleWriter {
  public:
-  BundleWriter(const SnapshotState& snapshot, SegmentWriter& writer) : snapshot_(snapshot), writer_(writer) {}
+  BundleWriter(const SnapshotState& snapshot, SegmentWriter& writer, const BundleOptions& options)
+      : snapshot_(snapshot), writer_(writer), options_(options) {}
 
   void write(const std::string& ref) {
     binding_.segments.push_back({writer_.uuid(), 0, 0});
     binding_.slots.resize(snapshot_.layout().slot_count());
     place();
     writer_.reserve_placed();
+    for (const std::uint32_t slot : first_slots_) progress_.total += snapshot_.layout().slot_bytes(slot);
     for (const std::uint32_t slot : first_slots_) copy(slot);
     add_sections(ref);
   }
@@ -52,6 +56,8 @@ class BundleWriter {
     snapshot_.read_verified(slot, [&](std::span<const std::byte> piece) {
       writer_.write(cursor, piece);
       cursor += piece.size();
+      progress_.done += piece.size();
+      if (options_.progress) options_.progress(progress_);
       for (std::size_t at = 0; at < piece.size(); at += leaf_bytes) {
         leaves.push_back(digest_bytes(piece.subspan(at, std::min<std::size_t>(leaf_bytes, piece.size() - at))));
       }
@@ -82,6 +88,8 @@ class BundleWriter {
 
   const SnapshotState& snapshot_;
   SegmentWriter& writer_;
+  const BundleOptions& options_;
+  Progress progress_;
   BindingDraft binding_;
   std::vector<std::uint32_t> first_slots_;  // one per distinct placement
   std::vector<format::StorageEntry> storages_;
@@ -91,13 +99,15 @@ class BundleWriter {
 }  // namespace
 
 void write_bundle(const SnapshotState& snapshot, const std::string& ref, const Digest& store_id,
-                  const std::filesystem::path& out) {
+                  const std::filesystem::path& out, const BundleOptions& options) {
   const auto target = std::filesystem::absolute(out);
   if (file_exists(target))
     throw Error(ErrorKind::conflict,
                 {.what = "bundle exists already", .file = out.string(), .hint = "choose another name or remove it"});
-  SegmentWriter writer(target.parent_path(), store_id);
-  BundleWriter(snapshot, writer).write(ref);
+  // The random digits must find room in a name, too.
+  const std::string prefix = target.filename().string().substr(0, name_bytes_max) + ".";
+  SegmentWriter writer(target.parent_path(), store_id, prefix);
+  BundleWriter(snapshot, writer, options).write(ref);
   writer.seal(0);
   writer.publish(target, true);
 }

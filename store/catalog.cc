@@ -121,6 +121,29 @@ std::vector<StorageHint> CatalogReader::hints(std::uint64_t sketch) const {
   });
 }
 
+std::optional<ForgottenRow> CatalogReader::forgotten(const SnapshotId& id) const {
+  return batch_->use([&](const lmdb::Transaction& transaction) -> std::optional<ForgottenRow> {
+    const Key key(Table::forgotten, id);
+    const auto stored = transaction.get(key.bytes());
+    if (!stored) return std::nullopt;
+    return catalog_rows::decode_forgotten(unsealed(key.bytes(), *stored, batch_->file()), batch_->file());
+  });
+}
+
+std::vector<std::pair<SnapshotId, ForgottenRow>> CatalogReader::forgotten() const {
+  std::vector<std::pair<SnapshotId, ForgottenRow>> rows;
+  batch_->use([&](const lmdb::Transaction& transaction) {
+    transaction.walk(Key(Table::forgotten).bytes(), [&](Bytes key, Bytes stored) {
+      if (!catalog_rows::is_in(Table::forgotten, key)) return false;
+      const auto id = catalog_rows::key_digest(Table::forgotten, key);
+      if (!id) throw_corrupt("a catalog key is malformed", batch_->file());
+      rows.emplace_back(*id, catalog_rows::decode_forgotten(unsealed(key, stored, batch_->file()), batch_->file()));
+      return true;
+    });
+  });
+  return rows;
+}
+
 CatalogWriter::CatalogWriter(CatalogWriter&&) noexcept = default;
 CatalogWriter::~CatalogWriter() = default;
 
@@ -169,6 +192,45 @@ void CatalogWriter::add_hint(std::uint64_t sketch, const StorageHint& hint) {
   });
 }
 
+void CatalogWriter::put_forgotten(const SnapshotId& id, const ForgottenRow& row) {
+  batch_->use([&](lmdb::Transaction& transaction) {
+    const Key key(Table::forgotten, id);
+    transaction.put(key.bytes(), catalog_rows::seal(key.bytes(), catalog_rows::encode_forgotten(row)));
+  });
+}
+
+void CatalogWriter::delete_forgotten(const SnapshotId& id) {
+  batch_->use([&](lmdb::Transaction& transaction) {
+    if (!transaction.erase(Key(Table::forgotten, id).bytes())) {
+      throw_corrupt("a forgotten snapshot's row is missing", batch_->file(), to_hex(id));
+    }
+  });
+}
+
+void CatalogWriter::drop_hints(const std::function<bool(const StorageHint&)>& is_dead) {
+  std::vector<std::pair<std::uint64_t, std::vector<StorageHint>>> changed;
+  batch_->use([&](const lmdb::Transaction& transaction) {
+    transaction.walk(Key(Table::hints).bytes(), [&](Bytes key, Bytes stored) {
+      const auto bucket = catalog_rows::key_number(Table::hints, key);
+      if (!bucket) return false;
+      const auto value = catalog_rows::unseal(key, stored);
+      auto kept =
+          value ? catalog_rows::decode_hints(*value).value_or(std::vector<StorageHint>{}) : std::vector<StorageHint>{};
+      if (std::erase_if(kept, is_dead) != 0 || kept.empty()) changed.emplace_back(*bucket, std::move(kept));
+      return true;
+    });
+  });
+  batch_->use([&](lmdb::Transaction& transaction) {
+    for (const auto& [bucket, kept] : changed) {
+      const Key key(Table::hints, bucket);
+      if (kept.empty())
+        transaction.erase(key.bytes());
+      else
+        transaction.put(key.bytes(), catalog_rows::seal(key.bytes(), catalog_rows::encode_hints(kept)));
+    }
+  });
+}
+
 void CatalogWriter::commit(const CatalogRoot& root) {
   Batch& batch = *batch_;
   StoredRoot& stored = batch.stored;
@@ -180,7 +242,7 @@ void CatalogWriter::commit(const CatalogRoot& root) {
   });
   try {
     batch.use([](lmdb::Transaction& transaction) { transaction.commit(); });
-  } catch (const Error&) {
+  } catch (...) {
     outcome_unknown_ = true;
     outcome_unknown_ = !batch.undo_commit();
     throw;
@@ -252,6 +314,8 @@ void check_row(Bytes key, Bytes value, const std::string& file) {
   if (is_root || catalog_rows::key_digest(Table::snapshots, key)) return;  // the root was decoded when the batch began
   if (catalog_rows::key_number(Table::segments, key)) {
     catalog_rows::decode_segment(value, file);
+  } else if (catalog_rows::key_digest(Table::forgotten, key)) {
+    catalog_rows::decode_forgotten(value, file);
   } else if (!catalog_rows::key_number(Table::hints, key) || !catalog_rows::decode_hints(value)) {
     throw_corrupt("a catalog row is malformed", file);
   }

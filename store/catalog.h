@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,6 +51,7 @@ struct CatalogRoot {
 struct SegmentRow {
   Digest uuid;
   std::uint64_t file_bytes = 0;
+  bool is_sparse = false;  // gc has taken parts of it: see its live section
   friend bool operator==(const SegmentRow&, const SegmentRow&) = default;
 };
 
@@ -64,6 +66,14 @@ inline constexpr std::size_t hints_per_sketch_max = 4;  // newest first; older o
 // Sketches share this many rows, so that the table, and the cost of adding to it, stays the same however long the
 // history is.
 inline constexpr std::uint64_t hint_rows_max = 65536;
+
+// A snapshot that was forgotten. Its own row stays until gc takes it; this one stays for as long as a remaining
+// snapshot names it as a parent.
+struct ForgottenRow {
+  std::uint64_t sequence = 0;  // of the mutation that forgot it
+  SnapshotId next;             // where its history goes on; zero if it ends there
+  friend bool operator==(const ForgottenRow&, const ForgottenRow&) = default;
+};
 
 class CatalogState;
 
@@ -83,6 +93,8 @@ class CatalogReader {
   std::optional<SegmentRow> segment(std::uint64_t sequence) const;
   std::vector<std::pair<std::uint64_t, SegmentRow>> segments() const;  // by sequence
   std::vector<StorageHint> hints(std::uint64_t sketch) const;          // damaged ones are left out: they are hints
+  std::optional<ForgottenRow> forgotten(const SnapshotId& id) const;
+  std::vector<std::pair<SnapshotId, ForgottenRow>> forgotten() const;  // by id
 
  protected:
   friend class Catalog;
@@ -105,6 +117,10 @@ class CatalogWriter : public CatalogReader {
   void put_segment(std::uint64_t sequence, const SegmentRow& row);
   void delete_segment(std::uint64_t sequence);
   void add_hint(std::uint64_t sketch, const StorageHint& hint);
+  void put_forgotten(const SnapshotId& id, const ForgottenRow& row);
+  void delete_forgotten(const SnapshotId& id);
+  // Takes hints away that lead to storages for which `is_dead` holds. Damaged rows go whole.
+  void drop_hints(const std::function<bool(const StorageHint&)>& is_dead);
   // Stores `root` and commits, durably unless the catalog is relaxed. On an error before LMDB's meta page was written
   // the old state stands (io, full). Where the outcome cannot be known (a sync failed), `outcome_unknown` is set and io
   // thrown. The environment is closed after any failure and opened anew by the next batch.

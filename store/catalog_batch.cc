@@ -69,7 +69,7 @@ bool CatalogReader::Batch::undo_commit() {
 void CatalogReader::Batch::settle_commit() noexcept try {
   settle_length(open->data, state->is_durable());
   write_watermark(state->lock_path(), state->store_id(), stored.transaction);
-} catch (const Error&) {
+} catch (...) {  // memory may be short, too
 }
 
 void CatalogState::require_own_process() const {

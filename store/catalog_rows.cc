@@ -10,6 +10,8 @@
 namespace tenon::catalog_rows {
 namespace {
 
+constexpr std::uint64_t segment_is_sparse = 1;  // flags of a segment row; left out where there are none
+
 constexpr std::uint32_t root_version = 1;
 constexpr std::size_t checksum_size = sizeof(std::uint64_t);
 constexpr std::size_t smallest_ref = 4 + 1 + 16 + 8 + 1;  // a name of one byte
@@ -126,6 +128,7 @@ std::vector<std::byte> encode_segment(const SegmentRow& row) {
   ByteWriter writer;
   writer.put(row.uuid);
   writer.put(row.file_bytes);
+  if (row.is_sparse) writer.put(segment_is_sparse);
   return writer.take();
 }
 
@@ -134,6 +137,7 @@ SegmentRow decode_segment(std::span<const std::byte> value, const std::string& f
   SegmentRow row;
   row.uuid = reader.get<Digest>();
   row.file_bytes = reader.get<std::uint64_t>();
+  if (reader.remaining() != 0) row.is_sparse = (reader.get<std::uint64_t>() & segment_is_sparse) != 0;
   reader.require_end();
   return row;
 }
@@ -153,6 +157,22 @@ std::optional<std::vector<StorageHint>> decode_hints(std::span<const std::byte> 
   static_assert(sizeof(StorageHint) == hint_size);
   if (!hints.empty()) std::memcpy(hints.data(), value.data(), value.size());
   return hints;
+}
+
+std::vector<std::byte> encode_forgotten(const ForgottenRow& row) {
+  ByteWriter writer;
+  writer.put(row.sequence);
+  writer.put(row.next);
+  return writer.take();
+}
+
+ForgottenRow decode_forgotten(std::span<const std::byte> value, const std::string& file) {
+  ByteReader reader(value, file, "a forgotten snapshot's row");
+  ForgottenRow row;
+  row.sequence = reader.get<std::uint64_t>();
+  row.next = reader.get<SnapshotId>();
+  reader.require_end();
+  return row;
 }
 
 [[noreturn]] void throw_corrupt(std::string what, std::string file, std::string got, std::string wanted) {

@@ -7,6 +7,7 @@
 //   snapshots  key: 16 bytes of the id         value: as put
 //   segments   key: u64 sequence               value: uuid, u64 file_bytes
 //   hints      key: u64 sketch                 value: up to hints_per_sketch_max times u64 sequence, u64 storage index
+//   forgotten  key: 16 bytes of the id         value: u64 sequence, next
 // Numbers in keys are big-endian, so that keys ascend with them; everything else is little-endian.
 #pragma once
 
@@ -23,7 +24,7 @@
 
 namespace tenon::catalog_rows {
 
-enum class Table : std::uint8_t { root = 1, snapshots = 2, segments = 3, hints = 4 };
+enum class Table : std::uint8_t { root = 1, snapshots = 2, segments = 3, hints = 4, forgotten = 5 };
 
 class Key {
  public:
@@ -74,6 +75,9 @@ SegmentRow decode_segment(std::span<const std::byte> value, const std::string& f
 std::vector<std::byte> encode_hints(std::span<const StorageHint> hints);
 // Nullopt if the value cannot be one.
 std::optional<std::vector<StorageHint>> decode_hints(std::span<const std::byte> value);
+
+std::vector<std::byte> encode_forgotten(const ForgottenRow& row);
+ForgottenRow decode_forgotten(std::span<const std::byte> value, const std::string& file);
 
 // Throws corrupt with a hint to run repair.
 [[noreturn]] void throw_corrupt(std::string what, std::string file, std::string got = {}, std::string wanted = {});

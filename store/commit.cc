@@ -1,11 +1,14 @@
 #include "store/commit.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <mutex>
 
 #include "store/dedupe.h"
+#include "store/failpoint.h"
 #include "store/ingest.h"
+#include "store/live_ranges.h"
 #include "store/mutation.h"
 #include "store/seeded_bug.h"
 
@@ -59,6 +62,7 @@ class Commit {
         ingest({draft_, parent.get(), origins, options_.statistics, store_.is_durable(), add_progress}, writer);
     if (store_.is_durable() && !seeded_bug("no_file_fsync")) writer.sync();
 
+    failpoint("commit.before_lock");
     const auto result = publish_under_lock(writer, ingested);
     if (result) store_.keep_parent(parent);
     return result;
@@ -79,8 +83,23 @@ class Commit {
       const auto head = read_head(store_.paths().heads(), options_.ref, store_.store_id());
       return head ? store_.open_located({head->snapshot, head->segment}, Mode::shared) : nullptr;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
-      throw;
+      if (!can_do_without(error)) throw;
+      return nullptr;
+    }
+  }
+
+  // Damage, a disk that does not read, files or mappings that this process may not have: what is compared with is a
+  // help.
+  static bool can_do_without(const Error& error) noexcept {
+    switch (error.kind()) {
+      case ErrorKind::corrupt:
+      case ErrorKind::not_found:
+      case ErrorKind::io:
+      case ErrorKind::limit:
+      case ErrorKind::too_new:
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -102,8 +121,8 @@ class Commit {
       segment->storages();  // throws where the table is damaged
       return segment;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found) return nullptr;
-      throw;
+      if (!can_do_without(error)) throw;
+      return nullptr;
     }
   }
 
@@ -125,12 +144,26 @@ class Commit {
     return ref->id;
   }
 
-  static bool is_alive(Mutation& mutation, const BindingDraft& binding) {
-    for (std::size_t i = 1; i < binding.segments.size(); ++i) {
+  // The catalog must still know what is reused; of segments that gc has thinned, the very parts must still be there.
+  bool is_alive(Mutation& mutation, const BindingDraft& binding) const {
+    if (seeded_bug("dedupe_on_the_dead")) return true;
+    std::map<std::uint32_t, LiveRanges> thinned;
+    for (std::uint32_t i = 1; i < binding.segments.size(); ++i) {
       const auto row = mutation.catalog().segment(binding.segments[i].sequence);
       if (!row || row->uuid != binding.segments[i].uuid) return false;
+      if (!row->is_sparse) continue;
+      const auto segment = Segment::open(store_.paths().segment_directory().file_of(binding.segments[i].sequence));
+      if (i == binding.layout_segment && !segment->has_section(SectionKind::layout)) return false;
+      if (i == binding.structure_segment && !segment->has_section(SectionKind::structure)) return false;
+      thinned.emplace(i, LiveRanges(*segment));
     }
-    return true;
+    if (thinned.empty()) return true;
+    return std::all_of(binding.slots.begin(), binding.slots.end(), [&](const Placement& placement) {
+      return std::all_of(placement.begin(), placement.end(), [&](const format::Extent& extent) {
+        const auto found = thinned.find(extent.segment);
+        return found == thinned.end() || found->second.contains(extent.offset, extent.size);
+      });
+    });
   }
 
   CommitResult publish(Mutation& mutation, SegmentWriter& writer, Ingested& ingested,
@@ -176,8 +209,10 @@ class Commit {
     CatalogWriter& catalog = mutation.catalog();
     catalog.put_segment(holder.sequence, {holder.uuid, holder.file_bytes});
     catalog.put_snapshot(id, encode_snapshot_row({holder, record, ingested.keys_section, ingested.binding_section}));
-    for (std::size_t i = 0; i < ingested.storages.size(); ++i)
-      catalog.add_hint(ingested.storages[i].sketch, {holder.sequence, i});
+    for (std::size_t i = 0; i < ingested.storages.size(); ++i) {
+      const std::uint64_t sketch = ingested.storages[i].sketch;
+      if (sketch != format::no_sketch) catalog.add_hint(sketch, {holder.sequence, i});
+    }
     mutation.count_snapshot();
     mutation.set_ref(options_.ref, id, false, holder);
   }
@@ -187,7 +222,7 @@ class Commit {
             .sequence = sequence,
             .written_bytes = ingested.written_bytes,
             .reused_bytes = ingested.reused_bytes,
-            .written_storages = static_cast<std::uint32_t>(ingested.storages.size()),
+            .written_storages = ingested.written_storages,
             .reused_storages = ingested.reused_storages};
   }
 

@@ -23,6 +23,6 @@ CommitResult commit_draft(StoreState& store, const Draft& draft, const CommitOpt
 
 // Writes the snapshot as a bundle. Throws conflict if `out` exists.
 void write_bundle(const SnapshotState& snapshot, const std::string& ref, const Digest& store_id,
-                  const std::filesystem::path& out);
+                  const std::filesystem::path& out, const BundleOptions& options);
 
 }  // namespace tenon

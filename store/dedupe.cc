@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <numeric>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "mmap/mapping.h"
 #include "store/parallel.h"
@@ -16,6 +19,8 @@ namespace {
 using Kind = SlotOrigin::Kind;
 
 constexpr std::uint64_t compare_piece_bytes = 1 << 20;
+constexpr std::uint64_t compare_task_bytes = 4 << 20;  // what a thread takes at a time
+static_assert(compare_piece_bytes % leaf_bytes == 0 && compare_task_bytes % compare_piece_bytes == 0);
 // Slots of one draft with one sketch that a further one is compared with: bounds the work on drafts made to have them
 // all alike.
 constexpr std::size_t alike_max = 16;
@@ -53,18 +58,68 @@ std::uint64_t sketch_of(const SlotDraft& slot) {
   return sketch_digest(leaves, slot.nbytes);
 }
 
-// For every slot of the draft, the parent's slot at the same path, if it is as long.
+// For every slot of the draft, the parent's slot at the same path: one that is as long, if there is one.
 std::vector<std::optional<std::uint32_t>> parent_slots(const Draft& draft, const SnapshotState* parent) {
   std::vector<std::optional<std::uint32_t>> slots(draft.slots.size());
   if (parent == nullptr) return slots;
   const Layout& layout = parent->layout();
+  const auto is_as_long = [&](std::uint32_t slot, std::uint32_t parent_slot) {
+    return layout.slot_bytes(parent_slot) == draft.slots[slot].nbytes;
+  };
   for (const TensorDraft& tensor : draft.tensors) {
-    if (tensor.slot == no_slot || slots[tensor.slot]) continue;
+    if (tensor.slot == no_slot || (slots[tensor.slot] && is_as_long(tensor.slot, *slots[tensor.slot]))) continue;
     const auto row = parent_row_of(layout, tensor);
     if (!row || layout.slot(*row) == no_slot) continue;
-    if (layout.slot_bytes(layout.slot(*row)) == draft.slots[tensor.slot].nbytes) slots[tensor.slot] = layout.slot(*row);
+    if (!slots[tensor.slot] || is_as_long(tensor.slot, layout.slot(*row))) slots[tensor.slot] = layout.slot(*row);
   }
   return slots;
+}
+
+// A long slot and the parent's at the same path, granule by granule.
+struct Comparison {
+  std::uint32_t slot;
+  std::uint32_t parent_slot;
+  const std::byte* stored;
+  std::uint64_t common_bytes;  // of the granules that both have in full, and of the last one if both end with it
+  std::vector<std::uint8_t> is_equal;
+};
+
+// Sets `is_equal` for [begin, end).
+void compare_granules(Comparison& comparison, const SlotDraft& slot, std::uint64_t begin, std::uint64_t end) {
+  std::vector<std::byte> buffer;
+  bool is_worth_populating = false;  // where the granule before was equal, the next ones are likely to be read, too
+  for (std::uint64_t at = begin; at < end; at += compare_piece_bytes) {
+    const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, end - at), buffer);
+    if (is_worth_populating) populate_read(comparison.stored + at, piece.size());
+    for (std::uint64_t in = 0; in < piece.size(); in += leaf_bytes) {
+      const std::uint64_t size = std::min(leaf_bytes, piece.size() - in);
+      is_worth_populating = std::memcmp(piece.data() + in, comparison.stored + at + in, size) == 0;
+      comparison.is_equal[(at + in) / leaf_bytes] = is_worth_populating;
+    }
+  }
+}
+
+// False for a storage of which none of eight granules is as before: it is taken to have changed everywhere, for
+// comparing the rest would read all of the source a second time.
+bool is_worth_comparing(const Comparison& comparison, const SlotDraft& slot) {
+  if (!slot.source.read) return true;  // memory: a granule that differs costs a cache line
+  std::vector<std::byte> buffer;
+  for (const std::uint64_t leaf : sketch_leaves(slot.nbytes)) {
+    const std::uint64_t at = leaf * leaf_bytes;
+    const std::uint64_t size = std::min(leaf_bytes, slot.nbytes - at);
+    if (at + size > comparison.common_bytes) continue;
+    const auto piece = source_piece(slot, at, size, buffer);
+    if (std::memcmp(piece.data(), comparison.stored + at, size) == 0) return true;
+  }
+  return false;
+}
+
+std::uint64_t common_bytes(std::uint64_t nbytes, std::uint64_t parent_bytes) {
+  return nbytes == parent_bytes ? nbytes : std::min(nbytes, parent_bytes) / leaf_bytes * leaf_bytes;
+}
+
+bool is_all_equal(const Comparison& comparison) {
+  return std::all_of(comparison.is_equal.begin(), comparison.is_equal.end(), [](std::uint8_t is) { return is != 0; });
 }
 
 class Finder {
@@ -81,33 +136,175 @@ class Finder {
     for (std::size_t i = 0; i < undecided.size(); ++i) {
       const std::uint32_t slot = undecided[i];
       auto& alike = fresh[{sketches[i], in_.draft.slots[slot].nbytes}];
-      if (find_in_draft(slot, alike) || find_by_hint(slot, hints[i])) continue;
+      if (find_in_draft(slot, alike)) continue;
+      if (!result_.slots[slot].leaves_segments && find_by_hint(slot, hints[i])) continue;
       alike.push_back(slot);
     }
     return std::move(result_);
   }
 
  private:
-  // Sets `stored` where the parent has the same bytes, and the sketch where not.
+  // Sets `stored` or `stitched` where the parent has the same bytes or some of them, and the sketch where not.
   void compare_with_parent() {
-    const auto candidates = parent_slots(in_.draft, in_.parent);
-    std::uint64_t total = 0;
-    for (const SlotDraft& slot : in_.draft.slots) total += slot.nbytes;
     if (in_.parent != nullptr) {
       const auto& segments = in_.parent->segments();
       std::copy_if(segments.begin(), segments.end(), std::back_inserter(result_.kept),
                    [](const auto& s) { return s != nullptr; });
     }
-    parallel_for(result_.slots.size(), threads_for_bytes(total), [&](std::size_t i) {
-      const SlotDraft& slot = in_.draft.slots[i];
-      if (slot.nbytes == 0) return;
-      if (candidates[i] && equals_memory(slot, in_.parent->slot_data(*candidates[i]))) {
-        use_parent_slot(result_.slots[i], *candidates[i]);
-        in_.add_progress(slot.nbytes);
+    const auto candidates = parent_slots(in_.draft, in_.parent);
+    std::vector<Comparison> comparisons;
+    std::vector<std::uint32_t> short_slots;
+    for (std::uint32_t slot = 0; slot < candidates.size(); ++slot) {
+      const std::uint64_t nbytes = in_.draft.slots[slot].nbytes;
+      if (candidates[slot] && nbytes >= stitched_from_bytes) {
+        const std::uint64_t common = common_bytes(nbytes, in_.parent->layout().slot_bytes(*candidates[slot]));
+        comparisons.push_back({slot, *candidates[slot], in_.parent->slot_data(*candidates[slot]), common,
+                               std::vector<std::uint8_t>(leaf_count(nbytes))});
+      } else if (nbytes != 0) {
+        short_slots.push_back(slot);
+      }
+    }
+    compare_short(short_slots, candidates);
+    compare_long(comparisons);
+    keep_within_budgets();
+  }
+
+  void compare_short(const std::vector<std::uint32_t>& slots,
+                     const std::vector<std::optional<std::uint32_t>>& candidates) {
+    parallel_for(slots.size(), threads_for_bytes(total_bytes(slots)), [&](std::size_t i) {
+      const std::uint32_t index = slots[i];
+      const SlotDraft& slot = in_.draft.slots[index];
+      const auto candidate = candidates[index];
+      if (candidate && in_.parent->layout().slot_bytes(*candidate) == slot.nbytes &&
+          equals_memory(slot, in_.parent->slot_data(*candidate))) {
+        use_parent_slot(index, *candidate);
       } else {
-        result_.slots[i].sketch = sketch_of(slot);
+        make_fresh(index);
       }
     });
+  }
+
+  void compare_long(std::vector<Comparison>& comparisons) {
+    struct Task {
+      std::size_t comparison;
+      std::uint64_t begin;
+    };
+    std::vector<Task> tasks;
+    for (std::size_t i = 0; i < comparisons.size(); ++i) {
+      if (!is_worth_comparing(comparisons[i], in_.draft.slots[comparisons[i].slot])) continue;
+      for (std::uint64_t at = 0; at < comparisons[i].common_bytes; at += compare_task_bytes) tasks.push_back({i, at});
+    }
+    const std::size_t threads = threads_for_bytes(tasks.size() * compare_task_bytes);
+    parallel_for(tasks.size(), threads, [&](std::size_t i) {
+      Comparison& comparison = comparisons[tasks[i].comparison];
+      const std::uint64_t end = std::min(comparison.common_bytes, tasks[i].begin + compare_task_bytes);
+      compare_granules(comparison, in_.draft.slots[comparison.slot], tasks[i].begin, end);
+    });
+    parallel_for(comparisons.size(), threads, [&](std::size_t i) { decide(comparisons[i]); });
+  }
+
+  void decide(const Comparison& comparison) {
+    const SlotDraft& slot = in_.draft.slots[comparison.slot];
+    if (comparison.common_bytes == slot.nbytes && is_all_equal(comparison)) {
+      return use_parent_slot(comparison.slot, comparison.parent_slot);
+    }
+    SlotOrigin& origin = result_.slots[comparison.slot];
+    origin.pieces = plan_pieces(slot.nbytes, comparison.is_equal, parent_extents(comparison.parent_slot));
+    if (origin.pieces.empty()) return make_fresh(comparison.slot);
+    origin.kind = Kind::stitched;
+    origin.parent_slot = comparison.parent_slot;
+    in_.add_progress(slot.nbytes - bytes_to_write(origin.pieces));
+  }
+
+  void make_fresh(std::uint32_t slot) { result_.slots[slot] = SlotOrigin{.sketch = sketch_of(in_.draft.slots[slot])}; }
+
+  std::uint64_t total_bytes(const std::vector<std::uint32_t>& slots) const {
+    return std::accumulate(slots.begin(), slots.end(), std::uint64_t{0},
+                           [&](std::uint64_t sum, std::uint32_t slot) { return sum + in_.draft.slots[slot].nbytes; });
+  }
+
+  std::size_t piece_count(std::uint32_t slot) const {
+    const SlotOrigin& origin = result_.slots[slot];
+    if (origin.kind == Kind::stitched) return origin.pieces.size();
+    return origin.extents.size() > 1 ? origin.extents.size() : 0;
+  }
+
+  // Mappings first: the slots with the most pieces are written whole until the rest fits. Then segments.
+  void keep_within_budgets() {
+    std::vector<std::uint32_t> pieced;
+    std::size_t total = 0;
+    for (std::uint32_t slot = 0; slot < result_.slots.size(); ++slot) {
+      if (piece_count(slot) != 0) pieced.push_back(slot);
+      total += piece_count(slot);
+    }
+    std::stable_sort(pieced.begin(), pieced.end(),
+                     [&](std::uint32_t a, std::uint32_t b) { return piece_count(a) > piece_count(b); });
+    for (auto slot = pieced.begin(); total > pieces_per_snapshot_max; ++slot) {
+      total -= piece_count(*slot);
+      make_fresh(*slot);
+    }
+    keep_few_segments();
+  }
+
+  // Bytes that the new snapshot would have in each segment of the parent.
+  std::map<Digest, std::uint64_t> bytes_by_segment() const {
+    std::map<Digest, std::uint64_t> bytes;
+    for (const SlotOrigin& origin : result_.slots) {
+      for (const StoredExtent& extent : origin.extents) bytes[extent.segment.uuid] += extent.size;
+      for (const StitchedPiece& piece : origin.pieces) {
+        if (piece.stored) bytes[piece.stored->segment.uuid] += piece.size;
+      }
+    }
+    return bytes;
+  }
+
+  void keep_few_segments() {
+    const auto bytes = bytes_by_segment();
+    for (const auto& [uuid, size] : bytes) drawn_on_.insert(uuid);
+    if (bytes.size() <= segments_per_snapshot_max) return;
+    std::vector<std::pair<std::uint64_t, Digest>> by_bytes;
+    for (const auto& [uuid, size] : bytes) by_bytes.emplace_back(size, uuid);
+    std::sort(by_bytes.begin(), by_bytes.end());
+    std::set<Digest> left;
+    for (std::size_t i = 0; i + segments_per_snapshot_kept < by_bytes.size(); ++i) {
+      left.insert(by_bytes[i].second);
+      drawn_on_.erase(by_bytes[i].second);
+    }
+    for (std::uint32_t slot = 0; slot < result_.slots.size(); ++slot) leave_segments(slot, left);
+  }
+
+  // Writes again what the slot has in these segments.
+  void leave_segments(std::uint32_t slot, const std::set<Digest>& left) {
+    SlotOrigin& origin = result_.slots[slot];
+    const bool is_in = std::any_of(origin.extents.begin(), origin.extents.end(),
+                                   [&](const StoredExtent& extent) { return left.contains(extent.segment.uuid); });
+    if (is_in && origin.extents.size() == 1) return write_again(slot);
+    if (is_in) {
+      origin.pieces = pieces_of(origin.extents);
+      origin.extents.clear();
+      origin.data = nullptr;
+      origin.kind = Kind::stitched;
+    }
+    for (StitchedPiece& piece : origin.pieces) {
+      if (piece.stored && left.contains(piece.stored->segment.uuid)) piece.stored.reset();
+    }
+    coalesce(origin.pieces);
+    if (origin.pieces.size() == 1 && !origin.pieces[0].stored) write_again(slot);
+  }
+
+  void write_again(std::uint32_t slot) {
+    make_fresh(slot);
+    result_.slots[slot].leaves_segments = true;
+  }
+
+  static std::vector<StitchedPiece> pieces_of(const std::vector<StoredExtent>& extents) {
+    std::vector<StitchedPiece> pieces;
+    std::uint64_t begin = 0;
+    for (const StoredExtent& extent : extents) {
+      pieces.push_back({begin, extent.size, extent});
+      begin += extent.size;
+    }
+    return pieces;
   }
 
   std::vector<std::uint32_t> undecided_slots() const {
@@ -118,14 +315,22 @@ class Finder {
     return slots;
   }
 
-  void use_parent_slot(SlotOrigin& origin, std::uint32_t parent_slot) const {
+  std::vector<StoredExtent> parent_extents(std::uint32_t parent_slot) const {
+    std::vector<StoredExtent> extents;
+    for (const format::Extent& extent : in_.parent->placement(parent_slot)) {
+      extents.push_back({in_.parent->reference(extent.segment), extent.offset, extent.size});
+    }
+    return extents;
+  }
+
+  void use_parent_slot(std::uint32_t slot, std::uint32_t parent_slot) {
+    SlotOrigin& origin = result_.slots[slot];
     origin.kind = Kind::stored;
     origin.key = in_.parent->keys()[parent_slot];
     origin.data = in_.parent->slot_data(parent_slot);
     origin.parent_slot = parent_slot;
-    for (const format::Extent& extent : in_.parent->placement(parent_slot)) {
-      origin.extents.push_back({in_.parent->reference(extent.segment), extent.offset, extent.size});
-    }
+    origin.extents = parent_extents(parent_slot);
+    in_.add_progress(in_.draft.slots[slot].nbytes);
   }
 
   bool find_in_draft(std::uint32_t slot, const std::vector<std::uint32_t>& alike) {
@@ -148,9 +353,10 @@ class Finder {
       const OpenSegment* open = open_segment(hint.segment_sequence);
       if (open == nullptr || hint.storage_index >= open->storages.size()) continue;
       const format::StorageEntry& entry = open->storages[hint.storage_index];
-      if (entry.sketch != origin.sketch || entry.nbytes != draft.nbytes ||
+      if (entry.sketch != origin.sketch || entry.nbytes != draft.nbytes || !may_draw_on(open->segment->uuid()) ||
           !equals_memory(draft, open->segment->data() + entry.offset))
         continue;
+      drawn_on_.insert(open->segment->uuid());
       origin.kind = Kind::stored;
       origin.key = entry.key;
       origin.data = open->segment->data() + entry.offset;
@@ -159,6 +365,10 @@ class Finder {
       return true;
     }
     return false;
+  }
+
+  bool may_draw_on(const Digest& segment) const {
+    return drawn_on_.size() < segments_per_snapshot_max || drawn_on_.contains(segment);
   }
 
   struct OpenSegment {
@@ -179,6 +389,7 @@ class Finder {
   const DedupeInputs& in_;
   DedupeResult result_;
   std::unordered_map<std::uint64_t, OpenSegment> open_;
+  std::set<Digest> drawn_on_;  // segments that the new snapshot refers to so far
 };
 
 }  // namespace

@@ -10,26 +10,28 @@
 #include "store/catalog.h"
 #include "store/segment.h"
 #include "store/snapshot_state.h"
+#include "store/stitching.h"
 #include "tenon/draft.h"
 
 namespace tenon {
 
-// One extent of a storage that is already stored.
-struct StoredExtent {
-  format::SegmentReference segment;
-  std::uint64_t offset = 0;
-  std::uint64_t size = 0;
-};
-
 struct SlotOrigin {
-  enum class Kind : std::uint8_t { fresh, stored, same_as_slot } kind = Kind::fresh;
+  enum class Kind : std::uint8_t {
+    fresh,
+    stored,       // all of it
+    stitched,     // a part of it
+    same_as_slot  // as an earlier fresh slot of the draft
+  } kind = Kind::fresh;
   // stored: where, and its key
   std::vector<StoredExtent> extents{};
   Digest key{};
-  const std::byte* data = nullptr;             // mapped, in a segment kept by DedupeResult
-  std::optional<std::uint32_t> parent_slot{};  // stored: the slot of the parent that it equals
-  std::uint32_t same_slot = 0;                 // same_as_slot: an earlier fresh slot of the draft with equal bytes
-  std::uint64_t sketch = 0;                    // fresh
+  const std::byte* data = nullptr;  // mapped, in a segment kept by DedupeResult
+  // stored: the slot of the parent that it equals; stitched: that it was compared with
+  std::optional<std::uint32_t> parent_slot{};
+  std::vector<StitchedPiece> pieces{};  // stitched
+  std::uint32_t same_slot = 0;          // same_as_slot: an earlier fresh slot of the draft with equal bytes
+  std::uint64_t sketch = 0;             // fresh
+  bool leaves_segments = false;         // fresh, though stored: its segments hold too little else
 };
 
 struct DedupeResult {

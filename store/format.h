@@ -81,6 +81,7 @@ enum class SectionKind : std::uint32_t {
   attachments,
   record,
   commit,
+  live = 15,  // LiveRange[]: of a sparse copy, what is not a hole
 };
 inline constexpr std::size_t section_kinds = 10;
 
@@ -119,6 +120,14 @@ struct StorageEntry {
   std::uint64_t first_leaf;  // index in the leaves section; 0 if the storage is one leaf
 };
 static_assert(sizeof(StorageEntry) == 48);
+inline constexpr std::uint64_t no_sketch = 0;  // of a piece of a stitched slot: nothing is found by it
+
+struct LiveRange {
+  std::uint64_t offset;
+  std::uint64_t size;
+  friend bool operator==(const LiveRange&, const LiveRange&) = default;
+};
+static_assert(sizeof(LiveRange) == 16);
 
 struct BindingHeader {
   std::uint32_t slot_count;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <map>
 
 #include "store/codec.h"
 #include "store/parallel.h"
 #include "store/row_statistics.h"
+#include "store/source.h"
 #include "store/storage_writer.h"
 #include "store/superblock.h"
 
@@ -56,25 +58,42 @@ class Ingestion {
 
   void write_fresh() {
     std::vector<StorageToWrite> to_write;
-    fresh_index_.assign(draft_.slots.size(), format::none);
+    write_index_.assign(draft_.slots.size(), format::none);
+    first_storage_.assign(draft_.slots.size(), 0);
+    std::size_t storages = 0;
     for (std::uint32_t slot = 0; slot < draft_.slots.size(); ++slot) {
-      if (draft_.slots[slot].nbytes == 0 || origin(slot).kind != Kind::fresh) continue;
-      fresh_index_[slot] = static_cast<std::uint32_t>(to_write.size());
-      to_write.push_back({slot, origin(slot).sketch});
-      out_.written_bytes += draft_.slots[slot].nbytes;
+      StorageToWrite storage{slot, origin(slot).sketch, parts_to_write(slot)};
+      if (storage.parts.empty()) continue;
+      write_index_[slot] = static_cast<std::uint32_t>(to_write.size());
+      first_storage_[slot] = storages;
+      storages += storage.parts.size();
+      for (const SlotRange& part : storage.parts) out_.written_bytes += part.end - part.begin;
+      to_write.push_back(std::move(storage));
     }
+    out_.written_storages = static_cast<std::uint32_t>(to_write.size());
     if (in_.statistics) add_ranges(to_write);
     WrittenStorages written = write_storages(draft_, to_write, writer_, statistics_, in_.add_progress, in_.is_durable);
     out_.storages = std::move(written.storages);
+    leaves_ = std::move(written.leaves);
     writer_.add_section(SectionKind::storages, std::as_bytes(std::span(out_.storages)));
-    if (!written.leaves.empty()) writer_.add_section(SectionKind::leaves, std::as_bytes(std::span(written.leaves)));
+    if (!leaves_.empty()) writer_.add_section(SectionKind::leaves, std::as_bytes(std::span(leaves_)));
+  }
+
+  std::vector<SlotRange> parts_to_write(std::uint32_t slot) const {
+    const SlotOrigin& from = origin(slot);
+    if (from.kind == Kind::fresh && draft_.slots[slot].nbytes != 0) return {{0, draft_.slots[slot].nbytes}};
+    std::vector<SlotRange> parts;
+    for (const StitchedPiece& piece : from.pieces) {
+      if (!piece.stored) parts.push_back({piece.begin, piece.end()});
+    }
+    return parts;
   }
 
   void add_ranges(std::vector<StorageToWrite>& to_write) const {
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
       const TensorDraft& tensor = draft_.tensors[row];
-      if (tensor.object || tensor.slot == no_slot || fresh_index_[tensor.slot] == format::none) continue;
-      if (const auto range = dense_range(tensor, row)) to_write[fresh_index_[tensor.slot]].ranges.push_back(*range);
+      if (tensor.object || tensor.slot == no_slot || write_index_[tensor.slot] == format::none) continue;
+      if (const auto range = dense_range(tensor, row)) to_write[write_index_[tensor.slot]].ranges.push_back(*range);
     }
   }
 
@@ -82,31 +101,89 @@ class Ingestion {
     std::vector<Digest> keys(draft_.slots.size());
     out_.binding.slots.resize(draft_.slots.size());
     for (std::uint32_t slot = 0; slot < draft_.slots.size(); ++slot) {
-      const SlotOrigin& from = origin(slot);
-      if (draft_.slots[slot].nbytes == 0) {
-        keys[slot] = digest_bytes({});
-      } else if (from.kind == Kind::stored) {
-        keys[slot] = from.key;
-        for (const StoredExtent& extent : from.extents) {
-          out_.binding.slots[slot].push_back(
-              {out_.binding.segment_index(extent.segment), 0, extent.offset, extent.size});
-        }
-        count_reused(slot);
-      } else {
-        const bool is_copy = from.kind == Kind::same_as_slot;
-        const format::StorageEntry& entry = out_.storages[fresh_index_[is_copy ? from.same_slot : slot]];
-        keys[slot] = entry.key;
-        out_.binding.slots[slot] = {{0, 0, entry.offset, entry.nbytes}};
-        if (is_copy) count_reused(slot);
-      }
+      keys[slot] = draft_.slots[slot].nbytes == 0 ? digest_bytes({}) : bind(slot, out_.binding.slots[slot]);
     }
     const auto bytes = std::as_bytes(std::span(keys));
     out_.keys_section.assign(bytes.begin(), bytes.end());
     out_.record.keys = digest_bytes(bytes);
   }
 
-  void count_reused(std::uint32_t slot) {
-    out_.reused_bytes += draft_.slots[slot].nbytes;
+  // Says where the slot's bytes are, and returns its key.
+  Digest bind(std::uint32_t slot, Placement& placement) {
+    const SlotOrigin& from = origin(slot);
+    switch (from.kind) {
+      case Kind::stored:
+        for (const StoredExtent& extent : from.extents) placement.push_back(stored(extent));
+        count_reused(draft_.slots[slot].nbytes);
+        return from.key;
+      case Kind::stitched:
+        return bind_stitched(slot, placement);
+      case Kind::same_as_slot:
+        count_reused(draft_.slots[slot].nbytes);
+        break;
+      case Kind::fresh:
+        break;
+    }
+    const std::uint32_t written = from.kind == Kind::same_as_slot ? from.same_slot : slot;
+    const format::StorageEntry& entry = out_.storages[first_storage_[written]];
+    placement = {{0, 0, entry.offset, entry.nbytes}};
+    return entry.key;
+  }
+
+  Digest bind_stitched(std::uint32_t slot, Placement& placement) {
+    const std::uint64_t nbytes = draft_.slots[slot].nbytes;
+    std::vector<Digest> leaves;
+    leaves.reserve(leaf_count(nbytes));
+    std::size_t written = first_storage_[slot];
+    for (const StitchedPiece& piece : origin(slot).pieces) {
+      if (piece.stored) {
+        placement.push_back(stored(*piece.stored));
+        add_stored_leaves(leaves, slot, piece);
+      } else {
+        const format::StorageEntry& entry = out_.storages[written++];
+        placement.push_back({0, 0, entry.offset, entry.nbytes});
+        add_written_leaves(leaves, entry);
+      }
+    }
+    out_.reused_bytes += nbytes - bytes_to_write(origin(slot).pieces);
+    return combine_leaves(leaves, nbytes);
+  }
+
+  format::Extent stored(const StoredExtent& extent) {
+    return {out_.binding.segment_index(extent.segment), 0, extent.offset, extent.size};
+  }
+
+  void add_written_leaves(std::vector<Digest>& leaves, const format::StorageEntry& entry) const {
+    const std::uint64_t count = leaf_count(entry.nbytes);
+    if (count == 1) return leaves.push_back(entry.key);
+    const auto first = leaves_.begin() + static_cast<std::ptrdiff_t>(entry.first_leaf);
+    leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(count));
+  }
+
+  // The parent's leaves were digested when they were written, and its bytes are equal. Where its table is not to be
+  // believed, the bytes are digested again.
+  void add_stored_leaves(std::vector<Digest>& leaves, std::uint32_t slot, const StitchedPiece& piece) {
+    const std::vector<Digest>& parent = parent_leaves(*origin(slot).parent_slot);
+    if (!parent.empty()) {
+      const auto first = parent.begin() + static_cast<std::ptrdiff_t>(piece.begin / leaf_bytes);
+      leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(leaf_count(piece.size)));
+      return;
+    }
+    std::vector<std::byte> buffer;
+    for (std::uint64_t at = piece.begin; at < piece.end(); at += leaf_bytes) {
+      const std::uint64_t size = std::min(leaf_bytes, piece.end() - at);
+      leaves.push_back(digest_bytes(source_piece(draft_.slots[slot], at, size, buffer)));
+    }
+  }
+
+  const std::vector<Digest>& parent_leaves(std::uint32_t parent_slot) {
+    const auto [found, is_new] = parent_leaves_.try_emplace(parent_slot);
+    if (is_new) found->second = in_.parent->slot_leaves(parent_slot);
+    return found->second;
+  }
+
+  void count_reused(std::uint64_t nbytes) {
+    out_.reused_bytes += nbytes;
     ++out_.reused_storages;
   }
 
@@ -151,8 +228,9 @@ class Ingestion {
       const Mapping fresh = writer_.map_written();
       parallel_for(missing.size(), threads_for_bytes(work), [&](std::size_t i) {
         const TensorDraft& tensor = draft_.tensors[missing[i]];
-        statistics_[missing[i]] =
-            row_statistics(tensor, slot_data(tensor.slot, fresh), draft_.slots[tensor.slot].nbytes);
+        std::vector<std::byte> buffer;
+        const std::byte* data = slot_data(tensor.slot, fresh, buffer);
+        statistics_[missing[i]] = row_statistics(tensor, data, draft_.slots[tensor.slot].nbytes);
       });
     }
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
@@ -176,9 +254,13 @@ class Ingestion {
     return statistics_[row].has_value();
   }
 
-  const std::byte* slot_data(std::uint32_t slot, const Mapping& fresh) const {
+  // In one piece: as stored, or, of a stitched slot, as the draft gives it.
+  const std::byte* slot_data(std::uint32_t slot, const Mapping& fresh, std::vector<std::byte>& buffer) const {
     const SlotOrigin& from = origin(slot);
     if (from.kind == Kind::stored) return from.data;
+    if (from.kind == Kind::stitched) {
+      return source_piece(draft_.slots[slot], 0, draft_.slots[slot].nbytes, buffer).data();
+    }
     const Placement& placement = out_.binding.slots[slot];
     return fresh.data() + (placement.empty() ? 0 : placement[0].offset);
   }
@@ -207,7 +289,10 @@ class Ingestion {
   const Draft& draft_;
   SegmentWriter& writer_;
   Ingested out_;
-  std::vector<std::uint32_t> fresh_index_;  // per slot: index in out_.storages, or none
+  std::vector<std::uint32_t> write_index_;  // per slot: index among those that are written, or none
+  std::vector<std::size_t> first_storage_;  // per slot that is written: its first in out_.storages
+  std::vector<Digest> leaves_;              // of out_.storages
+  std::map<std::uint32_t, std::vector<Digest>> parent_leaves_;
   std::vector<std::optional<Statistics>> statistics_;
 };
 

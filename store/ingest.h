@@ -16,9 +16,10 @@ struct Ingested {
   BindingDraft binding;
   std::vector<std::byte> keys_section;
   std::vector<std::byte> binding_section;
-  std::vector<format::StorageEntry> storages;  // fresh ones, for the digest hints
+  std::vector<format::StorageEntry> storages;  // written ones, for the digest hints; pieces have no sketch
   std::uint64_t written_bytes = 0;
   std::uint64_t reused_bytes = 0;
+  std::uint32_t written_storages = 0;  // of slots, also of those that were written in part
   std::uint32_t reused_storages = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "store/journal.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "store/codec.h"
@@ -11,7 +12,11 @@ namespace tenon {
 namespace {
 
 constexpr std::uint32_t journal_version = 1;
-constexpr std::uint32_t record_bytes_max = 4096;
+constexpr std::uint32_t record_bytes_max = 256 * 1024;
+// In the upper half of `kind`: what stands between the ref and the checksum.
+constexpr std::uint32_t kind_mask = 0xFFFF;
+constexpr std::uint32_t has_previous = 1 << 16;
+constexpr std::uint32_t has_undoes = 1 << 17;
 constexpr std::size_t checksum_bytes_size = sizeof(std::uint64_t);
 // Size, kind, sequence, time, target, the ref's length, and the checksum.
 constexpr std::size_t record_bytes_without_ref = 2 * sizeof(std::uint32_t) + sizeof(std::uint64_t) +
@@ -31,6 +36,37 @@ void check_header(std::span<const std::byte> bytes, const Digest& store_id, cons
   if (header.store_id != store_id) fail("journal belongs to another store");
 }
 
+void encode_rest(const JournalRecord& record, ByteWriter& out) {
+  if (record.previous) {
+    out.put(record.previous->id);
+    out.put(static_cast<std::uint32_t>(record.previous->is_tag));
+  }
+  if (record.undoes) out.put(*record.undoes);
+  if (record.kind != JournalKind::forget && record.kind != JournalKind::restore) return;
+  out.put(static_cast<std::uint32_t>(record.snapshots.size()));
+  for (const ForgottenSnapshot& snapshot : record.snapshots) {
+    out.put(snapshot.id);
+    if (record.kind == JournalKind::forget) out.put(snapshot.parent);
+  }
+}
+
+void decode_rest(ByteReader& in, std::uint32_t kind, JournalRecord& record) {
+  if ((kind & has_previous) != 0) {
+    record.previous.emplace();
+    record.previous->id = in.get<SnapshotId>();
+    record.previous->is_tag = in.get<std::uint32_t>() != 0;
+  }
+  if ((kind & has_undoes) != 0) record.undoes = in.get<std::uint64_t>();
+  if (record.kind == JournalKind::forget || record.kind == JournalKind::restore) {
+    for (auto left = in.get<std::uint32_t>(); left > 0; --left) {
+      ForgottenSnapshot& snapshot = record.snapshots.emplace_back();
+      snapshot.id = in.get<SnapshotId>();
+      if (record.kind == JournalKind::forget) snapshot.parent = in.get<SnapshotId>();
+    }
+  }
+  in.require_end();
+}
+
 // nullopt if what is there is no whole record.
 std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std::size_t& size) {
   std::uint32_t record_bytes = 0;
@@ -45,20 +81,37 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
   ByteReader in(body, journal_name, "journal record");
   in.get<std::uint32_t>();
   JournalRecord record;
-  record.kind = static_cast<JournalKind>(in.get<std::uint32_t>());
+  const auto kind = in.get<std::uint32_t>();
+  record.kind = static_cast<JournalKind>(kind & kind_mask);
+  if (record.kind < JournalKind::set_ref || record.kind > JournalKind::restore) return std::nullopt;
   record.sequence = in.get<std::uint64_t>();
   record.at_ns = in.get<std::int64_t>();
   record.target = in.get<SnapshotId>();
-  const auto ref_bytes = in.get<std::uint32_t>();
-  if (ref_bytes != record_bytes - record_bytes_without_ref) return std::nullopt;
-  const auto ref = in.get_bytes(ref_bytes);
-  record.ref.assign(reinterpret_cast<const char*>(ref.data()), ref.size());
-  if (record.kind < JournalKind::set_ref || record.kind > JournalKind::delete_ref) return std::nullopt;
+  try {
+    record.ref = in.get_string();
+    decode_rest(in, kind, record);
+  } catch (const Error&) {
+    return std::nullopt;  // what it counts is not what it holds
+  }
   size = record_bytes;
   return record;
 }
 
 }  // namespace
+
+std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_snapshots(
+    const std::vector<JournalRecord>& records) {
+  std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten;
+  for (const JournalRecord& record : records) {
+    for (const ForgottenSnapshot& snapshot : record.snapshots) {
+      if (record.kind == JournalKind::forget)
+        forgotten[snapshot.id] = {record.sequence, snapshot.parent};
+      else
+        forgotten.erase(snapshot.id);
+    }
+  }
+  return forgotten;
+}
 
 std::vector<std::byte> encode_journal_header(const Digest& store_id) {
   format::JournalHeader header{};
@@ -71,14 +124,19 @@ std::vector<std::byte> encode_journal_header(const Digest& store_id) {
 }
 
 std::vector<std::byte> encode_journal_record(const JournalRecord& record) {
+  ByteWriter rest;
+  encode_rest(record, rest);
   ByteWriter body;
-  body.put(static_cast<std::uint32_t>(record_bytes_without_ref + record.ref.size()));
-  body.put(static_cast<std::uint32_t>(record.kind));
+  body.put(static_cast<std::uint32_t>(record_bytes_without_ref + record.ref.size() + rest.size()));
+  body.put(static_cast<std::uint32_t>(record.kind) | (record.previous ? has_previous : 0) |
+           (record.undoes ? has_undoes : 0));
   body.put(record.sequence);
   body.put(record.at_ns);
   body.put(record.target);
   body.put_string(record.ref);
+  body.put_bytes(rest.bytes());
   body.put(checksum_bytes(body.bytes()));
+  assert(body.size() <= record_bytes_max);
   return body.take();
 }
 

@@ -15,6 +15,7 @@
 
 #include "mmap/file.h"
 #include "mmap/mapping.h"
+#include "mmap/standard_descriptors.h"
 #include "tenon/error.h"
 
 namespace tenon::lmdb {
@@ -168,6 +169,7 @@ MDB_env* open_environment(const Environment& environment, std::uint64_t map_byte
   if (code != MDB_SUCCESS) return nullptr;
   code = ::mdb_env_set_mapsize(opened, map_bytes);
   if (code == MDB_SUCCESS) {
+    const standard_descriptors::Reserved reserved;  // LMDB opens its files itself
     code = ::mdb_env_open(opened, environment.directory().c_str(), open_flags(environment.access()), creation_mode);
   }
   if (code == MDB_SUCCESS) return opened;

@@ -115,6 +115,11 @@ const RefRow* Mutation::find_ref(std::string_view name) const noexcept {
   return found == root_.refs.end() ? nullptr : &*found;
 }
 
+PreviousRef Mutation::previous_of(std::string_view name) const noexcept {
+  const RefRow* const ref = find_ref(name);
+  return ref == nullptr ? PreviousRef{} : PreviousRef{ref->id, ref->is_tag};
+}
+
 void Mutation::require_tip(std::string_view name, const std::optional<SnapshotId>& expected) const {
   const RefRow* ref = find_ref(name);
   const std::optional<SnapshotId> tip = ref == nullptr ? std::nullopt : std::optional(ref->id);

@@ -37,11 +37,17 @@ class Mutation {
   void set_ref(const std::string& name, const SnapshotId& target, bool is_tag, const format::SegmentReference& holder);
   void delete_ref(const std::string& name);
   void count_snapshot() noexcept { ++root_.snapshot_count; }
+  void uncount_snapshot() noexcept { --root_.snapshot_count; }
+  // What a ref is now, as a journal record has it.
+  PreviousRef previous_of(std::string_view name) const noexcept;
+  std::uint64_t journal_bytes() const noexcept { return root_.journal_bytes; }
   // Writes the record of a change that has no segment, and syncs it.
   void append_journal(JournalRecord record);
 
   // Commits the catalog, then brings the head file up. Throws io with "outcome unknown" where a sync failed half-way.
   void commit();
+  // Commits what changed in the index alone (gc): no mutation, so no number and no head.
+  void commit_index() { commit_catalog(); }
   // After commit() threw: true if the catalog was not changed for certain. The commit lock is still held.
   bool is_surely_void() const noexcept { return !is_committed_ && !writer_.outcome_unknown(); }
 

@@ -1,6 +1,7 @@
 #include "tenon/name.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
 #include <system_error>
@@ -24,6 +25,7 @@ bool looks_like_integer(std::string_view key) noexcept;
 bool needs_quotes(std::string_view key) noexcept;
 void append_quoted(std::string& name, std::string_view key);
 void append_literal(std::string& name, std::string_view literal);
+std::string without_wrappers(std::string_view key);
 
 // Reads the components of one name from left to right.
 class NameParser {
@@ -68,9 +70,27 @@ void append_component(std::string& name, const PathKey& key) {
   }
 }
 
+std::string param_name(std::string_view name) {
+  std::string param;
+  for (const PathKey& key : parse_name(name)) {
+    const auto* const text = std::get_if<std::string>(&key);
+    append_component(param, text == nullptr ? key : PathKey(without_wrappers(*text)));
+  }
+  return param.empty() ? std::string(root_name) : param;
+}
+
 Path parse_name(std::string_view name) { return NameParser(name).parse(); }
 
 std::string printable(std::string_view text) { return escape_controls(text); }
+
+bool is_valid_utf8(std::string_view text) noexcept {
+  while (!text.empty()) {
+    const std::size_t bytes = utf8_sequence_bytes(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
 
 namespace {
 
@@ -190,6 +210,22 @@ void NameParser::fail(std::string what) const {
                                             .offset = name_.size() - rest_.size(),
                                             .got = "'" + std::string(name_) + "'",
                                             .hint = "names are listed by `tenon ls`"});
+}
+
+// The last part is the parameter itself: a wrapper has something in it.
+std::string without_wrappers(std::string_view key) {
+  constexpr std::array<std::string_view, 3> anywhere = {"_orig_mod", "_fsdp_wrapped_module",
+                                                        "_checkpoint_wrapped_module"};
+  std::string kept;
+  for (;;) {
+    const std::size_t dot = key.find('.');
+    if (dot == std::string_view::npos) return kept.append(key);
+    const std::string_view part = key.substr(0, dot);
+    const bool is_wrapper =
+        std::find(anywhere.begin(), anywhere.end(), part) != anywhere.end() || (part == "module" && kept.empty());
+    if (!is_wrapper) kept.append(part).append(".");
+    key.remove_prefix(dot + 1);
+  }
 }
 
 }  // namespace

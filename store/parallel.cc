@@ -6,7 +6,6 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -51,8 +50,8 @@ void parallel_for(std::size_t count, std::size_t threads, const std::function<vo
   others.reserve(wanted);
   try {
     for (std::size_t i = 1; i < wanted; ++i) others.emplace_back([&work] { work.run(); });
-  } catch (const std::system_error&) {
-    // No more threads to be had: the ones there are do all of the work.
+  } catch (...) {
+    // No more threads, or memory for them, to be had: the ones there are do all of the work.
   }
   work.run();
   for (std::thread& thread : others) thread.join();

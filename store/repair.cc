@@ -7,6 +7,7 @@
 #include "mmap/file.h"
 #include "mmap/lock.h"
 #include "store/journal.h"
+#include "store/mend.h"
 #include "store/store_state.h"
 
 namespace tenon {
@@ -37,12 +38,15 @@ struct Event {
 //   5. heads from the refs
 class Repairer {
  public:
-  explicit Repairer(const std::filesystem::path& path) : paths_{std::filesystem::absolute(path).lexically_normal()} {}
+  Repairer(const std::filesystem::path& path, const RepairOptions& options)
+      : paths_{std::filesystem::absolute(path).lexically_normal()}, options_(options) {}
 
   RepairReport run() {
     require_store();
     const auto lock = lock_out_writers();
     find_store_id();
+    if (options_.from) report_.mended = mend_segments(paths_, store_id_, is_durable_, *options_.from);
+    read_whole_journal();
     gather_segments();
     gather_journal();
     replay();
@@ -143,8 +147,9 @@ class Repairer {
     newest_segment_ = std::max(newest_segment_, sequence);
     segments_.push_back(segment->reference());
     if (!segment->has_section(SectionKind::record)) return;
-    const auto snapshot =
-        SnapshotState::open(paths_.segment_directory(), std::move(file), nullptr, nullptr, Mode::shared);
+    const bool is_forgotten = forgotten_.contains(record_id(segment->section(SectionKind::record)));
+    const auto snapshot = open_snapshot(std::move(file), is_forgotten);
+    if (!snapshot) return;
     Event event{WholeSnapshot{segment->reference(), snapshot->info().parents}, {}};
     event.record.ref = decode_commit_section(*segment).ref;
     check_ref_name(event.record.ref);
@@ -153,15 +158,31 @@ class Repairer {
     events_.emplace(sequence, std::move(event));
   }
 
-  void gather_journal() {
+  // A forgotten snapshot of which gc has taken a part is as good as gone.
+  std::shared_ptr<const SnapshotState> open_snapshot(File file, bool is_forgotten) const {
+    try {
+      return SnapshotState::open(paths_.segment_directory(), std::move(file), nullptr, nullptr, Mode::shared);
+    } catch (const Error& error) {
+      const bool is_damage = error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found;
+      if (!is_forgotten || !is_damage) throw;
+      return nullptr;
+    }
+  }
+
+  void read_whole_journal() {
     try {
       journal_ = read_journal(paths_.journal(), store_id_, UINT64_MAX, true);
     } catch (const Error& error) {
       drop(error);
       journal_.damaged_at = 0;
     }
+    forgotten_ = forgotten_snapshots(journal_.records);
+  }
+
+  void gather_journal() {
     for (const JournalRecord& record : journal_.records) {
-      if (!is_ref_name(record.ref)) {
+      const bool has_ref = record.kind != JournalKind::forget && record.kind != JournalKind::restore;
+      if (has_ref && !is_ref_name(record.ref)) {
         report_.dropped.push_back("journal record " + std::to_string(record.sequence) + " has no ref name");
         continue;
       }
@@ -179,8 +200,11 @@ class Repairer {
     for (const auto& [sequence, event] : events_) {
       if (event.snapshot) snapshots_[event.record.target] = *event.snapshot;
       root_.sequence = std::max(root_.sequence, sequence);
+      if (!event.snapshot && event.record.kind >= JournalKind::forget) continue;
       if (!event.snapshot && event.record.kind == JournalKind::delete_ref) {
         refs_.erase(event.record.ref);
+      } else if (forgotten_.contains(event.record.target)) {
+        continue;  // a later move led away from it
       } else if (snapshots_.contains(event.record.target)) {
         const bool is_tag = !event.snapshot && event.record.kind == JournalKind::create_tag;
         refs_[event.record.ref] = {event.record.ref, event.record.target, sequence, is_tag};
@@ -192,7 +216,8 @@ class Repairer {
     root_.sequence = std::max(root_.sequence, newest_segment_);
     for (const auto& [name, ref] : refs_) root_.refs.push_back(ref);
     report_.refs = refs_.size();
-    report_.snapshots = snapshots_.size();
+    for (const auto& [id, forgotten] : forgotten_) report_.forgotten += snapshots_.contains(id) ? 1 : 0;
+    report_.snapshots = snapshots_.size() - report_.forgotten;
   }
 
   void build_catalog() {
@@ -207,8 +232,12 @@ class Repairer {
       writer.put_snapshot(
           id, encode_snapshot_row({snapshot.holder, holder->section(SectionKind::record),
                                    holder->section(SectionKind::keys), holder->section(SectionKind::binding)}));
+      if (const auto own = forgotten_.find(id); own != forgotten_.end())
+        writer.put_forgotten(id, {own->second.first, own->second.second});
       for (const SnapshotId& parent : snapshot.parents) {
-        if (!snapshots_.contains(parent)) lost.insert(parent);
+        if (snapshots_.contains(parent)) continue;
+        const SnapshotId last = lead_over(writer, parent);
+        if (last != SnapshotId{} && !snapshots_.contains(last)) lost.insert(last);
       }
     }
     // A lost ancestor gets an empty row, so that history knows where it ends.
@@ -221,16 +250,33 @@ class Repairer {
     writer.commit(root_);
   }
 
+  // Where history goes on from `id`, which is not there; where that was forgotten, a row says so.
+  SnapshotId lead_over(CatalogWriter& writer, const SnapshotId& id) const {
+    SnapshotId next = id;
+    for (auto at = forgotten_.find(id); at != forgotten_.end() && !snapshots_.contains(next);
+         at = forgotten_.find(next)) {
+      next = at->second.second;
+    }
+    if (next != id) writer.put_forgotten(id, {forgotten_.at(id).first, next});
+    return next;
+  }
+
   std::filesystem::path file_of(const format::SegmentReference& segment) const {
     return paths_.segment_directory().file_of(segment.sequence);
   }
 
   void put_segment(CatalogWriter& writer, const format::SegmentReference& reference) {
-    writer.put_segment(reference.sequence, {reference.uuid, reference.file_bytes});
+    SegmentRow row{reference.uuid, reference.file_bytes};
+    writer.put_segment(reference.sequence, row);
     try {
       const auto segment = Segment::open(file_of(reference), &reference);
+      row.is_sparse = segment->has_section(SectionKind::live);
+      if (row.is_sparse) writer.put_segment(reference.sequence, row);
       const auto storages = segment->storages();
-      for (std::size_t i = 0; i < storages.size(); ++i) writer.add_hint(storages[i].sketch, {reference.sequence, i});
+      for (std::size_t i = 0; i < storages.size(); ++i) {
+        if (storages[i].nbytes != 0 && storages[i].sketch != format::no_sketch)
+          writer.add_hint(storages[i].sketch, {reference.sequence, i});
+      }
     } catch (const Error& error) {
       drop(error);  // only hints are lost
     }
@@ -278,6 +324,7 @@ class Repairer {
   }
 
   StorePaths paths_;
+  const RepairOptions& options_;
   RepairReport report_;
   Digest store_id_;
   bool is_durable_ = true;
@@ -287,11 +334,14 @@ class Repairer {
   std::map<std::uint64_t, Event> events_;  // by sequence
   std::map<SnapshotId, WholeSnapshot> snapshots_;
   std::map<std::string, RefRow> refs_;
+  std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_;  // sequence, first parent
   CatalogRoot root_;
 };
 
 }  // namespace
 
-RepairReport repair_store(const std::filesystem::path& path) { return Repairer(path).run(); }
+RepairReport repair_store(const std::filesystem::path& path, const RepairOptions& options) {
+  return Repairer(path, options).run();
+}
 
 }  // namespace tenon

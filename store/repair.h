@@ -8,6 +8,6 @@
 namespace tenon {
 
 // Throws no_store, busy, io, full. What cannot be kept is reported. Killed at any point, it can be run again.
-RepairReport repair_store(const std::filesystem::path& path);
+RepairReport repair_store(const std::filesystem::path& path, const RepairOptions& options = {});
 
 }  // namespace tenon

@@ -155,6 +155,26 @@ std::span<const Digest> Segment::leaves() const {
   return leaves_;
 }
 
+const StorageEntry* Segment::storage_at(std::uint64_t offset) const {
+  const auto entries = storages();
+  const auto after = std::upper_bound(entries.begin(), entries.end(), offset,
+                                      [](std::uint64_t at, const StorageEntry& e) { return at < e.offset; });
+  if (after == entries.begin()) return nullptr;
+  const StorageEntry& entry = *std::prev(after);
+  return offset - entry.offset < entry.nbytes ? &entry : nullptr;
+}
+
+std::vector<Digest> Segment::leaves_of(std::uint64_t offset, std::uint64_t size) const {
+  const StorageEntry* entry = storage_at(offset);
+  if (entry == nullptr || size == 0) return {};
+  const std::uint64_t begin = offset - entry->offset;
+  const bool is_inside = size <= entry->nbytes - begin;
+  if (!is_inside || begin % leaf_bytes != 0 || (size % leaf_bytes != 0 && begin + size != entry->nbytes)) return {};
+  if (leaf_count(entry->nbytes) == 1) return {entry->key};
+  const auto some = leaves_.subspan(entry->first_leaf + begin / leaf_bytes, leaf_count(size));
+  return {some.begin(), some.end()};
+}
+
 void Segment::check_tables() const {
   const auto entries = section(SectionKind::storages);
   if (entries.size() % sizeof(StorageEntry) != 0)
@@ -180,9 +200,9 @@ std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes)
   return format::align_up(cursor, format::alignment_small);
 }
 
-SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Digest& store_id)
+SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Digest& store_id, const std::string& prefix)
     : store_id_(store_id), uuid_(random_digest()) {
-  file_ = File::create(directory / (to_hex(uuid_) + ".tmp"));
+  file_ = File::create(directory / (prefix + to_hex(uuid_) + ".tmp"));
   try {
     FileLock::hold(file_);
     SegmentHeader header{};
@@ -210,6 +230,13 @@ SegmentWriter::~SegmentWriter() {
 std::uint64_t SegmentWriter::place_storage(std::uint64_t nbytes) {
   assert(!data_bytes_);
   const std::uint64_t offset = aligned_storage_offset(cursor_, nbytes);
+  cursor_ = offset + nbytes;
+  return offset;
+}
+
+std::uint64_t SegmentWriter::place_piece(std::uint64_t nbytes) {
+  assert(!data_bytes_);
+  const std::uint64_t offset = format::align_up(cursor_, std::uint64_t{format::granule_bytes});
   cursor_ = offset + nbytes;
   return offset;
 }

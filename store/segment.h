@@ -52,6 +52,11 @@ class Segment {
   // Checked, once: every storage lies before data_bytes() and is aligned, and its leaves lie in the leaves section.
   std::span<const format::StorageEntry> storages() const;
   std::span<const Digest> leaves() const;
+  // The storage that has the byte at `offset` of the file; null where there is none.
+  const format::StorageEntry* storage_at(std::uint64_t offset) const;
+  // Digests of the leaves in [offset, offset + size) of the file, if these are whole leaves of one storage in the
+  // table; else none.
+  std::vector<Digest> leaves_of(std::uint64_t offset, std::uint64_t size) const;
 
  private:
   const format::Section* find_section(format::SectionKind kind) const noexcept;
@@ -74,8 +79,8 @@ std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes)
 // A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened.
 class SegmentWriter {
  public:
-  // Creates `<directory>/<random>.tmp`, locked.
-  SegmentWriter(const std::filesystem::path& directory, const Digest& store_id);
+  // Creates `<directory>/<prefix><random>.tmp`, locked.
+  SegmentWriter(const std::filesystem::path& directory, const Digest& store_id, const std::string& prefix = {});
   SegmentWriter(SegmentWriter&&) noexcept = default;
   SegmentWriter& operator=(SegmentWriter&&) = delete;
   ~SegmentWriter();
@@ -84,6 +89,8 @@ class SegmentWriter {
   const std::filesystem::path& temporary_path() const noexcept { return file_.path(); }
   // Sets aside room for a storage and returns its offset; the caller writes it with write(), from any thread.
   std::uint64_t place_storage(std::uint64_t nbytes);
+  // Same for a piece of a stitched slot, which must begin at a granule whatever its length.
+  std::uint64_t place_piece(std::uint64_t nbytes);
   // Asks the file system for the space of all that was placed, so that a full disk shows before anything is written.
   void reserve_placed();
   void write(std::uint64_t offset, std::span<const std::byte> bytes) { file_.write_at(offset, bytes); }

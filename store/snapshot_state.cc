@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "store/codec.h"
+#include "store/live_ranges.h"
 #include "store/parallel.h"
 
 namespace tenon {
@@ -67,7 +68,9 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   state->mode_ = mode;
   state->open_holder(directory, std::move(file), wanted_segment, wanted_id);
   state->open_shared_sections(directory);
+  state->check_total();
   state->check_placements(directory);
+  state->check_all_thinned();
   switch (mode) {
     case Mode::shared:
       state->map_shared(directory);
@@ -150,6 +153,36 @@ void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
   structure_bytes_ = checked_section(with_structure, SectionKind::structure, record_.structure);
 }
 
+// Every extent in a segment that gc has thinned is still there: what it gave back reads as zeros.
+void SnapshotState::check_thinned(std::uint32_t index) const {
+  if (!segments_[index]->has_section(SectionKind::live)) return;
+  const LiveRanges live(*segments_[index]);
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    for (const Extent& extent : placement(slot)) {
+      if (extent.segment != index || live.contains(extent.offset, extent.size)) continue;
+      throw Error(ErrorKind::not_found, {.what = "gc has taken bytes of slot " + std::to_string(slot),
+                                         .file = segments_[index]->path().string(),
+                                         .offset = extent.offset});
+    }
+  }
+}
+
+// So that nothing that is added up over slots can wrap: many slots may lie over one placement.
+void SnapshotState::check_total() const {
+  constexpr std::uint64_t total_max = std::uint64_t{1} << 62;
+  std::uint64_t left = total_max;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    const std::uint64_t nbytes = layout_.slot_bytes(slot);
+    if (nbytes < left && left - nbytes > format::granule_bytes) {
+      left -= nbytes + format::granule_bytes;
+      continue;
+    }
+    throw Error(ErrorKind::corrupt, {.what = "slots are larger together than anything can be",
+                                     .file = holder().path().string(),
+                                     .got = "more than 2^62 bytes"});
+  }
+}
+
 void SnapshotState::check_extent(std::uint32_t slot, const Extent& extent, std::uint64_t left) const {
   const Segment& segment = *segments_[extent.segment];
   const bool is_good = extent.size != 0 && extent.size <= left && extent.offset <= segment.data_bytes() &&
@@ -187,23 +220,45 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
   }
 }
 
-void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode) {
-  std::map<std::uint32_t, File> files;
+void SnapshotState::check_all_thinned() const {
+  for (std::uint32_t index = 0; index < segments_.size(); ++index) {
+    if (segments_[index]) check_thinned(index);
+  }
+}
+
+void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode,
+                                 OpenFiles& files) {
   std::vector<StitchedRange::Piece> pieces;
   for (const Extent& extent : binding_.extents(slot)) {
     if (!files.contains(extent.segment)) files.emplace(extent.segment, reopen_file(directory, extent.segment));
     pieces.push_back({&files.at(extent.segment), extent.offset, extent.size});
   }
-  stitched_.push_back(StitchedRange::map(pieces, mode));
+  try {
+    stitched_.push_back(StitchedRange::map(pieces, mode));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::limit) throw;
+    return copy_stitched(slot);  // this process has no more mappings to give
+  }
   slot_data_[slot] = stitched_.back().data();
 }
 
+void SnapshotState::copy_stitched(std::uint32_t slot) {
+  private_mappings_.push_back(Mapping::anonymous(layout_.slot_bytes(slot)));
+  std::byte* out = private_mappings_.back().data();
+  slot_data_[slot] = out;
+  for (const Extent& extent : binding_.extents(slot)) {
+    std::memcpy(out, segments_[extent.segment]->data() + extent.offset, extent.size);
+    out += extent.size;
+  }
+}
+
 void SnapshotState::map_shared(const SegmentDirectory& directory) {
+  OpenFiles files;
   slot_data_.resize(layout_.slot_count(), no_bytes);
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     if (layout_.slot_bytes(slot) == 0) continue;
     if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::read_only);
+      map_stitched(directory, slot, MapMode::read_only, files);
     } else {
       slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
     }
@@ -214,6 +269,7 @@ void SnapshotState::map_shared(const SegmentDirectory& directory) {
 // not see the first one's writes, so they get pages of their own.
 void SnapshotState::map_private(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
+  OpenFiles files;
   std::vector<std::byte*> bases(segments_.size(), nullptr);
   std::unordered_set<std::uint64_t> taken;
   std::vector<std::uint32_t> small_duplicates;
@@ -222,7 +278,7 @@ void SnapshotState::map_private(const SegmentDirectory& directory) {
     const std::uint64_t nbytes = layout_.slot_bytes(slot);
     if (nbytes == 0) continue;
     if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::copy_on_write);
+      map_stitched(directory, slot, MapMode::copy_on_write, files);
       continue;
     }
     const std::uint32_t segment = binding_.segment(slot);

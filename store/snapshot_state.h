@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -42,6 +43,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
 
   static Snapshot handle(std::shared_ptr<const SnapshotState> state) noexcept { return Snapshot(std::move(state)); }
 
+  static const SnapshotState& of(const Snapshot& snapshot) noexcept { return *snapshot.state_; }
+
   Mode mode() const noexcept { return mode_; }
   const SnapshotInfo& info() const noexcept { return record_.info; }
   const Record& record() const noexcept { return record_; }
@@ -60,6 +63,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<AttachmentRow> attachments() const;
   // The slot's extents, in order; empty for a slot without bytes.
   Placement placement(std::uint32_t slot) const;
+  // Digests of the slot's leaves, from the tables of the segments it lies in; empty where these do not make up its key.
+  std::vector<Digest> slot_leaves(std::uint32_t slot) const;
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
   VerifiedReader verified_reader(std::uint32_t slot) const;
 
@@ -70,12 +75,17 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   File reopen_file(const SegmentDirectory& directory, std::uint32_t index) const;
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
   void open_shared_sections(const SegmentDirectory& directory);
+  void check_total() const;
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
+  void check_thinned(std::uint32_t index) const;
+  void check_all_thinned() const;
+  using OpenFiles = std::map<std::uint32_t, File>;  // by index in the segment table
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);
-  void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode);
+  void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode, OpenFiles& files);
+  void copy_stitched(std::uint32_t slot);
 
   Mode mode_ = Mode::shared;
   Record record_;

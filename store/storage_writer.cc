@@ -19,14 +19,18 @@ using format::StorageEntry;
 constexpr std::uint64_t run_bytes = 2 << 20;
 static_assert(run_bytes % leaf_bytes == 0);
 
-// A part of one storage within a run.
+// A part of one slot within a run.
 struct Part {
   std::size_t storage;        // index in to_write
+  std::size_t entry;          // index in the entries; counted_only: it is there already
   std::uint64_t slot_offset;  // multiple of leaf_bytes
+  std::uint64_t file_offset;
   std::uint64_t size;
-  std::size_t first_count;  // into the counts: one per range of the storage that meets the part
+  std::size_t first_count;  // into the counts: one per range of the slot that meets the part
   std::size_t counts;
 };
+
+constexpr std::size_t counted_only = SIZE_MAX;
 
 // The statistics of one range of a storage over one part.
 struct Count {
@@ -38,6 +42,7 @@ struct Run {
   std::uint64_t file_offset = 0;
   std::uint64_t size = 0;  // gaps between its parts included
   std::vector<Part> parts{};
+  bool is_counted_only() const noexcept { return parts.front().entry == counted_only; }
 };
 
 class Pass {
@@ -55,6 +60,7 @@ class Pass {
     writer_.reserve_placed();
     parallel_for(runs_.size(), threads_for_bytes(total), [&](std::size_t i) {
       write_run(runs_[i]);
+      if (runs_[i].is_counted_only()) return;
       if (write_back_early) writer_.start_writeback(runs_[i].file_offset, runs_[i].size);
       add_progress(runs_[i].size);
     });
@@ -64,42 +70,63 @@ class Pass {
 
  private:
   std::uint64_t nbytes(std::size_t storage) const { return draft_.slots[to_write_[storage].slot].nbytes; }
+  const SlotRange& range(std::size_t storage, std::size_t part) const { return to_write_[storage].parts[part]; }
 
   void place() {
     std::uint64_t leaves = 0;
     for (std::size_t i = 0; i < to_write_.size(); ++i) {
-      StorageEntry entry{};
-      entry.offset = writer_.place_storage(nbytes(i));
-      entry.nbytes = nbytes(i);
-      entry.sketch = to_write_[i].sketch;
-      entry.first_leaf = leaves;
-      leaf_begin_.push_back(leaves);
-      leaves += leaf_count(nbytes(i));
-      entries_.push_back(entry);
+      first_entry_.push_back(entries_.size());
+      const bool is_whole = to_write_[i].parts.size() == 1 && range(i, 0).end - range(i, 0).begin == nbytes(i);
+      for (const SlotRange& part : to_write_[i].parts) {
+        StorageEntry entry{};
+        entry.nbytes = part.end - part.begin;
+        entry.offset = is_whole ? writer_.place_storage(entry.nbytes) : writer_.place_piece(entry.nbytes);
+        entry.sketch = to_write_[i].sketch;
+        leaf_begin_.push_back(leaves);
+        leaves += leaf_count(entry.nbytes);
+        entries_.push_back(entry);
+      }
     }
     leaf_digests_.resize(leaves);
   }
 
   void cut_into_runs() {
     for (std::size_t i = 0; i < to_write_.size(); ++i) {
-      for (std::uint64_t at = 0; at < nbytes(i); at += run_bytes) {
-        const std::uint64_t size = std::min(run_bytes, nbytes(i) - at);
-        const std::size_t first = counts_.size();
-        for (std::size_t r = 0; r < to_write_[i].ranges.size(); ++r) {
-          const DenseRange& range = to_write_[i].ranges[r];
-          if (range.begin < at + size && range.end > at) counts_.push_back({r, StatisticsAccumulator(range.dtype)});
-        }
-        add_part({i, at, size, first, counts_.size() - first});
+      std::uint64_t at = 0;
+      for (std::size_t p = 0; p < to_write_[i].parts.size(); ++p) {
+        add_parts(i, counted_only, {at, range(i, p).begin});
+        add_parts(i, first_entry_[i] + p, range(i, p));
+        at = range(i, p).end;
+      }
+      add_parts(i, counted_only, {at, nbytes(i)});
+    }
+  }
+
+  void add_parts(std::size_t storage, std::size_t entry, const SlotRange& part) {
+    for (std::uint64_t at = part.begin; at < part.end; at += run_bytes) {
+      const std::uint64_t size = std::min(run_bytes, part.end - at);
+      const std::size_t first = counts_.size();
+      for (std::size_t r = 0; r < to_write_[storage].ranges.size(); ++r) {
+        const DenseRange& range = to_write_[storage].ranges[r];
+        if (range.begin < at + size && range.end > at) counts_.push_back({r, StatisticsAccumulator(range.dtype)});
+      }
+      const std::size_t counts = counts_.size() - first;
+      if (entry != counted_only) {
+        add_part({storage, entry, at, entries_[entry].offset + (at - part.begin), size, first, counts});
+      } else if (counts != 0) {
+        runs_.push_back({0, size, {{storage, entry, at, 0, size, first, counts}}});
       }
     }
   }
 
   void add_part(const Part& part) {
-    const std::uint64_t file_offset = entries_[part.storage].offset + part.slot_offset;
-    const bool fits = !runs_.empty() && file_offset + part.size - runs_.back().file_offset <= run_bytes;
-    if (!fits) runs_.push_back({.file_offset = file_offset});
+    const bool can_join =
+        !runs_.empty() && !runs_.back().is_counted_only() && part.file_offset >= runs_.back().file_offset;
+    if (!can_join || part.file_offset + part.size - runs_.back().file_offset > run_bytes) {
+      runs_.push_back({.file_offset = part.file_offset});
+    }
     Run& r = runs_.back();
-    r.size = file_offset + part.size - r.file_offset;
+    r.size = part.file_offset + part.size - r.file_offset;
     r.parts.push_back(part);
   }
 
@@ -107,14 +134,14 @@ class Pass {
   void write_run(const Run& r) {
     std::vector<std::byte> buffer;
     if (r.parts.size() == 1) {
-      writer_.write(r.file_offset, take(r.parts.front(), buffer));
+      const auto piece = take(r.parts.front(), buffer);
+      if (!r.is_counted_only()) writer_.write(r.file_offset, piece);
       return;
     }
     std::vector<std::byte> gathered(r.size);
     for (const Part& part : r.parts) {
       const auto piece = take(part, buffer);
-      std::memcpy(gathered.data() + (entries_[part.storage].offset + part.slot_offset - r.file_offset), piece.data(),
-                  piece.size());
+      std::memcpy(gathered.data() + (part.file_offset - r.file_offset), piece.data(), piece.size());
     }
     writer_.write(r.file_offset, gathered);
   }
@@ -125,10 +152,12 @@ class Pass {
     const auto piece = source_piece(draft_.slots[storage.slot], part.slot_offset, part.size, buffer);
     for (std::uint64_t at = 0; at < piece.size(); at += leaf_bytes) {
       const auto leaf = piece.subspan(at, std::min<std::uint64_t>(leaf_bytes, piece.size() - at));
-      const std::uint64_t slot_offset = part.slot_offset + at;
-      leaf_digests_[leaf_begin_[part.storage] + slot_offset / leaf_bytes] = digest_bytes(leaf);
+      if (part.entry != counted_only) {
+        const std::uint64_t in_entry = part.file_offset + at - entries_[part.entry].offset;
+        leaf_digests_[leaf_begin_[part.entry] + in_entry / leaf_bytes] = digest_bytes(leaf);
+      }
       for (Count& count : std::span(counts_).subspan(part.first_count, part.counts)) {
-        accumulate(count.accumulator, storage.ranges[count.range], slot_offset, leaf);
+        accumulate(count.accumulator, storage.ranges[count.range], part.slot_offset + at, leaf);
       }
     }
     return piece;
@@ -174,8 +203,9 @@ class Pass {
   const Draft& draft_;
   std::span<const StorageToWrite> to_write_;
   SegmentWriter& writer_;
+  std::vector<std::size_t> first_entry_;  // by storage to write
   std::vector<StorageEntry> entries_;
-  std::vector<std::uint64_t> leaf_begin_;
+  std::vector<std::uint64_t> leaf_begin_;  // by entry
   std::vector<Digest> leaf_digests_;
   std::vector<Run> runs_;
   std::vector<Count> counts_;

@@ -1,5 +1,6 @@
 // Writes fresh storages into a segment: one pass over each that digests its leaves, gathers statistics of the tensors
-// that lie in it densely, and writes it, shared among the processors.
+// that lie in it densely, and writes it, shared among the processors. Of a slot that is stitched only the new parts are
+// digested and written; its statistics still need all of it.
 #pragma once
 
 #include <cstdint>
@@ -27,15 +28,23 @@ struct DenseRange {
 // their size).
 std::optional<DenseRange> dense_range(const TensorDraft& tensor, std::uint32_t row);
 
+// A part of a slot; begins at a multiple of a leaf, and ends at one or with the slot.
+struct SlotRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
+// A slot, whole or some parts of it, each of which becomes a storage of its own in the segment's table.
 struct StorageToWrite {
   std::uint32_t slot = 0;
   std::uint64_t sketch = 0;
+  std::vector<SlotRange> parts{};    // ascending, apart; what lies between them is only counted
   std::vector<DenseRange> ranges{};  // whose statistics are wanted
 };
 
 struct WrittenStorages {
-  std::vector<format::StorageEntry> storages;  // as storages_to_write
-  std::vector<Digest> leaves;                  // of storages larger than one leaf
+  std::vector<format::StorageEntry> storages;  // all parts, as in storages_to_write
+  std::vector<Digest> leaves;                  // of those longer than one leaf
 };
 
 // Writes into `writer` (nothing else may be placed there meanwhile) and puts the statistics of row r into

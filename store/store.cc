@@ -1,9 +1,15 @@
 #include "tenon/store.h"
 
 #include "mmap/file.h"
+#include "store/clone.h"
 #include "store/commit.h"
+#include "store/du.h"
+#include "store/events.h"
+#include "store/gc.h"
+#include "store/history.h"
 #include "store/mutation.h"
 #include "store/repair.h"
+#include "store/retention.h"
 #include "store/store_state.h"
 #include "store/verify.h"
 
@@ -25,6 +31,7 @@ void write_new_file(const std::filesystem::path& path, std::span<const std::byte
 
 // The holder segment of a snapshot that is in the catalog; throws not_found.
 format::SegmentReference holder_of(Mutation& mutation, const SnapshotId& id, const StoreState& store) {
+  require_not_forgotten(mutation.catalog(), id, store.path().string());
   const auto row = mutation.catalog().snapshot(id);
   const SnapshotRow snapshot = row ? decode_snapshot_row(*row, store.catalog_name()) : SnapshotRow{};
   if (snapshot.record.empty())
@@ -70,6 +77,7 @@ Store Store::init(const std::filesystem::path& path, const InitOptions& options)
     Catalog::create(paths.catalog(), id, durable, root);
     const format::Superblock superblock = make_superblock(id, options.durability);
     write_new_file(paths.root / superblock_name, std::as_bytes(std::span(&superblock, 1)), durable);
+    make_ballast(paths);
     if (durable) sync_directory(paths.root);
     rename_file(paths.root, final_path, true);
   } catch (...) {
@@ -118,7 +126,8 @@ void Store::set_ref(const std::string& name, const SnapshotId& target,
   if (expected_tip) mutation.require_tip(name, *expected_tip);
   if (const RefRow* ref = mutation.find_ref(name); ref != nullptr && ref->is_tag) throw_tag_exists(name, *state_);
   const auto holder = holder_of(mutation, target, *state_);
-  mutation.append_journal({JournalKind::set_ref, 0, name, target, 0});
+  mutation.append_journal(
+      {.kind = JournalKind::set_ref, .ref = name, .target = target, .previous = mutation.previous_of(name)});
   mutation.set_ref(name, target, false, holder);
   mutation.commit();
 }
@@ -139,44 +148,61 @@ void Store::delete_ref(const std::string& name) {
   Mutation mutation(*state_);
   if (mutation.find_ref(name) == nullptr)
     throw Error(ErrorKind::not_found, {.what = "no ref '" + name + "'", .file = path().string()});
-  mutation.append_journal({JournalKind::delete_ref, 0, name, {}, 0});
+  mutation.append_journal({.kind = JournalKind::delete_ref, .ref = name, .previous = mutation.previous_of(name)});
   mutation.delete_ref(name);
   mutation.commit();
 }
 
 std::vector<SnapshotInfo> Store::log(std::string_view rev, std::size_t limit) const {
   std::vector<SnapshotInfo> chain;
-  SnapshotId id = resolve(rev);
+  const SnapshotId id = resolve(rev);
   if (state_->is_bundle()) return limit == 0 ? chain : std::vector{snapshot(rev).info()};
+  if (limit == 0) return chain;
   const CatalogReader reader = state_->catalog().read();
-  while (chain.size() < limit) {
-    const auto bytes = reader.snapshot(id);
-    if (!bytes) {
-      throw Error(ErrorKind::corrupt, {.what = "a snapshot that is referred to is not in the catalog",
-                                       .file = state_->catalog_name(),
-                                       .got = to_hex(id),
-                                       .hint = "run `tenon repair`"});
-    }
-    const SnapshotRow row = decode_snapshot_row(*bytes, state_->catalog_name());
-    if (row.record.empty()) break;  // lost, and known to be
-    chain.push_back(decode_record(row.record, state_->catalog_name(), 0).info);
-    if (chain.back().parents.empty()) break;
-    id = chain.back().parents.front();
-  }
+  walk_history(reader, id, state_->catalog_name(), [&](const SnapshotRow&, const Record& record) {
+    chain.push_back(record.info);
+    return chain.size() < limit;
+  });
   return chain;
 }
 
-void Store::bundle(std::string_view rev, const std::filesystem::path& out) const {
+std::vector<ReflogEntry> Store::reflog(std::string_view ref, std::size_t limit) const {
+  require_directory("reflog");
+  return read_reflog(*state_, ref, limit);
+}
+
+ReflogEntry Store::undo(bool dry_run) { return undo_newest(*state_, dry_run); }
+
+ForgetReport Store::forget(const ForgetOptions& options) { return forget_by_rules(*state_, options); }
+
+GcReport Store::gc(const GcOptions& options) { return collect_garbage(*state_, options); }
+
+DiskUsage Store::du() const {
+  require_directory("usage by snapshot");
+  return disk_usage(*state_);
+}
+
+void Store::require_directory(const char* what) const {
+  state_->require_same_process();
+  if (!is_bundle()) return;
+  throw Error(ErrorKind::unsupported, {.what = std::string("a bundle has no ") + what, .file = path().string()});
+}
+
+void Store::bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options) const {
   const auto snapshot = state_->open_snapshot(rev, Mode::shared);
   const bool is_ref = state_->is_bundle()
                           ? rev == state_->bundle_ref()
                           : is_ref_name(rev) && file_exists(state_->paths().heads() / head_file_name(rev));
-  write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out);
+  write_bundle(*snapshot, is_ref ? std::string(rev) : "main", state_->store_id(), out, options);
 }
+
+CloneReport Store::clone(const std::filesystem::path& out) const { return clone_store(*state_, out); }
 
 VerifyReport Store::verify(const std::filesystem::path& path, const VerifyOptions& options) {
   return verify_store(path, options);
 }
-RepairReport Store::repair(const std::filesystem::path& path) { return repair_store(path); }
+RepairReport Store::repair(const std::filesystem::path& path, const RepairOptions& options) {
+  return repair_store(path, options);
+}
 
 }  // namespace tenon

@@ -1,15 +1,17 @@
 #include "store/store_state.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <chrono>
+#include <cstring>
 
 #include "mmap/file.h"
 #include "mmap/lock.h"
 #include "store/codec.h"
+#include "store/history.h"
 #include "store/rev.h"
 #include "store/seeded_bug.h"
-#include "store/suggest.h"
 
 namespace tenon {
 
@@ -20,30 +22,22 @@ namespace {
 constexpr int attach_attempts = 16;
 constexpr auto temporary_age_min = std::chrono::minutes(1);
 
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-[[noreturn]] void throw_unknown_rev(const CatalogRoot& root, std::string_view name) {
-  std::vector<std::string_view> refs;
-  for (const RefRow& ref : root.refs) refs.push_back(ref.name);
-  throw Error(ErrorKind::not_found,
-              {.what = "no ref, tag or snapshot '" + std::string(name) + "'", .hint = suggest(name, refs)});
-}
-
 }  // namespace
 
+// What cannot be removed (another user's, or no file at all) is in nobody's way, and no reason to refuse a commit.
 void sweep_temporaries(const StorePaths& paths) {
   for (const std::string& name : list_directory(paths.segments())) {
-    if (!name.ends_with(".tmp")) continue;
     const auto path = paths.segments() / name;
     std::error_code gone;
+    if (!name.ends_with(".tmp") || !std::filesystem::is_regular_file(path, gone)) continue;
     const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path, gone);
     if (gone || age < temporary_age_min) continue;
-    const auto file = File::try_open(path);
-    if (file && !FileLock::is_locked(*file)) remove_file(path);
+    try {
+      const auto file = File::try_open(path);
+      if (file && !FileLock::is_locked(*file)) remove_file(path);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::io) throw;
+    }
   }
 }
 
@@ -93,6 +87,21 @@ CommitSection decode_commit_section(const Segment& segment) {
   return commit;
 }
 
+namespace {
+
+// A file of another kind is no store, rather than a damaged one.
+void require_bundle(const std::filesystem::path& file, const std::filesystem::path& given) {
+  const File bundle = File::open(file);
+  std::array<char, sizeof format::segment_magic> magic{};
+  if (bundle.size_bytes() >= magic.size()) bundle.read_at(0, std::as_writable_bytes(std::span(magic)));
+  if (std::memcmp(magic.data(), format::segment_magic, magic.size()) == 0) return;
+  throw Error(
+      ErrorKind::no_store,
+      {.what = "not a store", .file = given.string(), .hint = "look into it with `tenon ls " + given.string() + "`"});
+}
+
+}  // namespace
+
 std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) {
   auto state = std::make_shared<StoreState>();
   state->paths_.root = std::filesystem::absolute(path).lexically_normal();
@@ -104,6 +113,7 @@ std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) 
                 {.what = "no store here", .file = path.string(), .hint = "make one with `tenon init PATH`"});
   }
   if (std::filesystem::is_regular_file(status)) {
+    require_bundle(state->paths_.root, path);
     state->bundle_ = Segment::open(state->paths_.root);
     state->store_id_ = state->bundle_->footer().store_id;
     return state;
@@ -150,67 +160,71 @@ Catalog& StoreState::catalog() const {
 
 std::string StoreState::bundle_ref() const { return decode_commit_section(*bundle_).ref; }
 
-SnapshotId StoreState::find_id(const CatalogReader& reader, std::string_view name) const {
-  for (const RefRow& ref : reader.root().refs) {
-    if (ref.name == name) return ref.id;
+StoreState::Located StoreState::locate_in_catalog(const Rev& rev) const {
+  const CatalogReader reader = catalog().read();
+  const SnapshotId named = find_named(reader, rev.name);
+  require_not_forgotten(reader, named, path().string());
+  const bool is_plain = rev.generations == 0 && !rev.selector;
+  std::optional<format::SegmentReference> holder;
+  std::optional<SnapshotId> lost;
+  const auto walk = [&](const VisitSnapshot& visit) {
+    lost = walk_history(reader, named, catalog_name(), [&](const SnapshotRow& row, const Record& record) {
+      holder = row.holder;
+      return visit(record.info);
+    });
+  };
+  if (is_plain) return {named, row_of(reader, named).holder};
+  try {
+    // A selector may have walked past what it chose, but the last walk ends with it.
+    const SnapshotId id = select_from(walk, rev).id;
+    return {id, *holder};
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::not_found && lost) throw_lost(*lost);
+    throw;
   }
-  if (!is_id_prefix(name)) throw_unknown_rev(reader.root(), name);
-  const auto ids = reader.snapshots_with_prefix(lower_case(std::string(name)), 4);
-  if (ids.empty()) throw_unknown_rev(reader.root(), name);
-  if (ids.size() > 1) {
-    throw Error(ErrorKind::invalid_argument,
-                {.what = "id prefix '" + std::string(name) + "' is ambiguous",
-                 .got = to_hex(ids[0]) + ", " + to_hex(ids[1]) + (ids.size() > 2 ? ", ..." : ""),
-                 .wanted = "more digits"});
-  }
-  return ids[0];
 }
 
-StoreState::Located StoreState::locate_in_catalog(std::string_view name, std::uint64_t generations) const {
-  const CatalogReader reader = catalog().read();
-  SnapshotId id = find_id(reader, name);
-  for (;; --generations) {
-    const auto bytes = reader.snapshot(id);
-    if (!bytes)
-      throw Error(ErrorKind::corrupt, {.what = "a snapshot that is referred to is not in the catalog",
-                                       .file = catalog_name(),
-                                       .got = to_hex(id),
-                                       .hint = "run `tenon repair`"});
-    const SnapshotRow row = decode_snapshot_row(*bytes, catalog_name());
-    if (row.record.empty())
-      throw Error(ErrorKind::not_found,
-                  {.what = "snapshot " + to_hex(id) + " was lost in a repair", .file = path().string()});
-    if (generations == 0) return {id, row.holder};
-    const Record record = decode_record(row.record, catalog_name(), 0);
-    if (record.info.parents.empty()) {
-      throw Error(ErrorKind::not_found, {.what = "'" + std::string(name) + "' has no ancestor that far back",
-                                         .got = to_hex(id) + " is the first",
-                                         .wanted = std::to_string(generations) + " more"});
-    }
-    id = record.info.parents.front();
+SnapshotRow StoreState::row_of(const CatalogReader& reader, const SnapshotId& id) const {
+  const auto bytes = reader.snapshot(id);
+  if (!bytes)
+    throw Error(ErrorKind::corrupt, {.what = "a snapshot that is referred to is not in the catalog",
+                                     .file = catalog_name(),
+                                     .got = to_hex(id),
+                                     .hint = "run `tenon repair`"});
+  const SnapshotRow row = decode_snapshot_row(*bytes, catalog_name());
+  if (row.record.empty()) throw_lost(id);
+  return row;
+}
+
+void StoreState::throw_lost(const SnapshotId& id) const {
+  throw Error(ErrorKind::not_found,
+              {.what = "snapshot " + to_hex(id) + " was lost in a repair", .file = path().string()});
+}
+
+StoreState::Located StoreState::locate_in_bundle(const Rev& rev, std::string_view text) const {
+  const Record record = decode_record(bundle_->section(format::SectionKind::record), path().string(),
+                                      bundle_->section_offset(format::SectionKind::record));
+  const std::string hex = to_hex(record.info.id);
+  const bool is_it = rev.name == "main" || rev.name == bundle_ref() ||
+                     (is_id_prefix(rev.name) && hex.starts_with(lower_case(rev.name)));
+  if (!is_it || rev.generations != 0) {
+    throw Error(ErrorKind::not_found, {.what = "bundle does not hold '" + std::string(text) + "'",
+                                       .file = path().string(),
+                                       .wanted = "main, " + bundle_ref() + " or " + hex});
   }
+  select_from([&](const VisitSnapshot& visit) { visit(record.info); }, rev);
+  return {record.info.id, bundle_->reference()};
 }
 
 StoreState::Located StoreState::locate(std::string_view text) const {
   require_same_process();
   const Rev rev = parse_rev(text);
-  if (is_bundle()) {
-    const Record record = decode_record(bundle_->section(format::SectionKind::record), path().string(),
-                                        bundle_->section_offset(format::SectionKind::record));
-    const std::string hex = to_hex(record.info.id);
-    const bool is_it = rev.name == "main" || rev.name == bundle_ref() ||
-                       (is_id_prefix(rev.name) && hex.starts_with(lower_case(rev.name)));
-    if (!is_it || rev.generations != 0) {
-      throw Error(ErrorKind::not_found, {.what = "bundle does not hold '" + std::string(text) + "'",
-                                         .file = path().string(),
-                                         .wanted = "main, " + bundle_ref() + " or " + hex});
-    }
-    return {record.info.id, bundle_->reference()};
-  }
-  if (rev.generations == 0 && is_ref_name(rev.name)) {
+  if (is_bundle()) return locate_in_bundle(rev, text);
+  const bool is_plain = rev.generations == 0 && !rev.selector;
+  if (is_plain && is_ref_name(rev.name)) {
     if (const auto head = read_head(paths_.heads(), rev.name, store_id_)) return {head->snapshot, head->segment};
   }
-  return locate_in_catalog(rev.name, rev.generations);
+  return locate_in_catalog(rev);
 }
 
 std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& located, Mode mode) const {

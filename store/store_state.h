@@ -12,6 +12,7 @@
 
 #include "store/catalog.h"
 #include "store/heads.h"
+#include "store/rev.h"
 #include "store/snapshot_state.h"
 #include "store/superblock.h"
 #include "tenon/store.h"
@@ -77,11 +78,14 @@ class StoreState {
   // Keeps the last parent's segments mapped for the next commit's comparison; until then their disk space is not
   // returned.
   void keep_parent(std::shared_ptr<const SnapshotState> parent) noexcept;
+  // Of a snapshot that is referred to: throws corrupt if it is not there, not_found if it was lost in a repair.
+  SnapshotRow row_of(const CatalogReader& reader, const SnapshotId& id) const;
   std::string catalog_name() const { return (paths_.catalog() / "data.mdb").string(); }
 
  private:
-  Located locate_in_catalog(std::string_view name, std::uint64_t generations) const;
-  SnapshotId find_id(const CatalogReader& reader, std::string_view name) const;
+  [[noreturn]] void throw_lost(const SnapshotId& id) const;
+  Located locate_in_catalog(const Rev& rev) const;
+  Located locate_in_bundle(const Rev& rev, std::string_view text) const;
 
   StorePaths paths_;
   Digest store_id_;

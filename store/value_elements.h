@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tenon/statistics.h"
+#include "store/value_totals.h"
 
 namespace tenon {
 
@@ -57,7 +57,7 @@ struct ComplexElement {
 };
 
 // Counts `value` `times` times. Infinities take part in all but the count of NaNs.
-inline void add_value(double value, std::uint64_t times, Statistics& totals) noexcept {
+inline void add_value(double value, std::uint64_t times, ValueTotals& totals) noexcept {
   if (std::isnan(value)) {
     totals.nan_count += times;
     return;
@@ -66,8 +66,9 @@ inline void add_value(double value, std::uint64_t times, Statistics& totals) noe
   if (value == 0) totals.zero_count += times;
   totals.min = std::min(totals.min, value);
   totals.max = std::max(totals.max, value);
-  totals.sum += value * static_cast<double>(times);
-  totals.sum_squares += value * value * static_cast<double>(times);
+  const auto count = static_cast<double>(times);
+  const double deviation = value - value;  // NaN of an infinity
+  add_moments({.count = count, .sum = value * count, .mean = value, .squared_deviations = deviation}, totals);
 }
 
 }  // namespace tenon

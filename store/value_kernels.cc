@@ -2,7 +2,9 @@
 // double sum in several lanes. 8- and 16-bit integers are added up as integers, exactly, one block after the other.
 //
 // NaN and infinity are rare, so no block looks for them: they show in the sum of the block, which is then read again
-// (from the cache) by a careful loop.
+// (from the cache) by a careful loop. So are values that lie close together and far from zero, whose deviations from
+// their mean cancel out of sum and sum of squares: such a block is read again, too. Blocks are then merged by
+// deviations.
 //
 // This file is compiled once per instruction set; what is needed only once stands under HWY_ONCE at its end.
 #include "store/value_kernels.h"
@@ -10,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -30,7 +33,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 template <typename Source>
-void add_one_by_one(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+void add_one_by_one(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
   for (std::size_t i = 0; i < count; ++i) {
     typename Source::Stored stored;
     std::memcpy(&stored, bytes + i * sizeof stored, sizeof stored);
@@ -38,7 +41,32 @@ void add_one_by_one(const std::uint8_t* bytes, std::size_t count, Statistics& to
   }
 }
 
+void add_pair(double older, double newer, DenseDifference& totals) {
+  const double change = older == newer ? 0 : newer - older;  // infinities that are equal differ by nothing
+  if (!std::isnan(older)) totals.older_sum_squares += older * older;
+  if (std::isnan(change)) return;
+  totals.max_abs = std::max(totals.max_abs, std::abs(change));
+  totals.sum_squares += change * change;
+}
+
+template <typename Source>
+void compare_one_by_one(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                        DenseDifference& totals) {
+  for (std::size_t i = 0; i < count; ++i) {
+    typename Source::Stored a, b;
+    std::memcpy(&a, older + i * sizeof a, sizeof a);
+    std::memcpy(&b, newer + i * sizeof b, sizeof b);
+    add_pair(Source::value(a), Source::value(b), totals);
+  }
+}
+
 #if HWY_TARGET == HWY_SCALAR  // a processor without vectors
+
+template <typename Source>
+void compare_elements(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                      DenseDifference& totals) {
+  compare_one_by_one<Source>(older, newer, count, totals);
+}
 
 using Float64Source = PlainElement<double>;
 using Float32Source = PlainElement<float>;
@@ -58,12 +86,12 @@ using Complex64Source = ComplexElement<PlainElement<float>>;
 using Complex128Source = ComplexElement<PlainElement<double>>;
 
 template <typename Source>
-void add_elements(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+void add_elements(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
   add_one_by_one<Source>(bytes, count, totals);
 }
 
 template <typename Source>
-void add_small_integers(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+void add_small_integers(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
   add_one_by_one<Source>(bytes, count, totals);
 }
 
@@ -88,6 +116,7 @@ using Short = hn::Vec<decltype(d16)>;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t block_bytes = 16 * 1024;  // stays in the first-level cache for a second look
+constexpr double cancelled = 0x1p-10;           // share of a sum of squares: less has lost more than three digits
 
 template <typename D>
 HWY_INLINE auto load(D d, const std::uint8_t* bytes) {
@@ -121,7 +150,7 @@ std::uint64_t sum_counts(D d, V counts) {
 HWY_INLINE double lane_sum(Double v) { return hn::GetLane(hn::SumOfLanes(d64, v)); }
 
 template <typename D, typename V>
-void fold_range(D d, V min, V max, Statistics& totals) {
+void fold_range(D d, V min, V max, ValueTotals& totals) {
   totals.min = std::min(totals.min, static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min))));
   totals.max = std::max(totals.max, static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max))));
 }
@@ -148,11 +177,13 @@ struct DoubleTotals {
   }
   // False if a NaN or an infinity was added (or finite values overflowed the sum).
   HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(sum)); }
-  void fold_into(Statistics& totals) const {
+  HWY_INLINE void begin_block() { sum = sum_squares = hn::Zero(d64); }
+  HWY_INLINE Double block_sum() const { return sum; }
+  HWY_INLINE Double block_sum_squares() const { return sum_squares; }
+  // All but the sums, which are those of one block.
+  void fold_into(ValueTotals& totals) const {
     fold_range(d64, min, max, totals);
     totals.zero_count += sum_counts(d_u64, zeros);
-    totals.sum += lane_sum(sum);
-    totals.sum_squares += lane_sum(sum_squares);
   }
 };
 
@@ -181,11 +212,12 @@ struct SingleTotals {
     sum_squares_upper = hn::MulAdd(upper, upper, sum_squares_upper);
   }
   HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(hn::Add(sum_lower, sum_upper))); }
-  void fold_into(Statistics& totals) const {
+  HWY_INLINE void begin_block() { sum_lower = sum_upper = sum_squares_lower = sum_squares_upper = hn::Zero(d64); }
+  HWY_INLINE Double block_sum() const { return hn::Add(sum_lower, sum_upper); }
+  HWY_INLINE Double block_sum_squares() const { return hn::Add(sum_squares_lower, sum_squares_upper); }
+  void fold_into(ValueTotals& totals) const {
     fold_range(d32, min, max, totals);
     totals.zero_count += sum_counts(d_u32, zeros);
-    totals.sum += lane_sum(hn::Add(sum_lower, sum_upper));
-    totals.sum_squares += lane_sum(hn::Add(sum_squares_lower, sum_squares_upper));
   }
 };
 
@@ -211,10 +243,25 @@ struct CarefulTotals {
     add(lower_doubles(v));
     add(upper_doubles(v));
   }
-  void fold_into(Statistics& into) const {
-    totals.fold_into(into);
-    into.nan_count += sum_counts(d_u64, nans);
-    into.inf_count += sum_counts(d_u64, infinities);
+  std::uint64_t nan_count() const { return sum_counts(d_u64, nans); }
+  std::uint64_t inf_count() const { return sum_counts(d_u64, infinities); }
+};
+
+// Distances from a value near the mean, of all that is not NaN.
+struct DeviationTotals {
+  Double shift;
+  Double sum = hn::Zero(d64);
+  Double sum_squares = hn::Zero(d64);
+
+  explicit DeviationTotals(double from) : shift(hn::Set(d64, from)) {}
+  HWY_INLINE void add(Double v) {
+    const Double deviation = hn::IfThenZeroElse(hn::IsNaN(v), hn::Sub(v, shift));
+    sum = hn::Add(sum, deviation);
+    sum_squares = hn::MulAdd(deviation, deviation, sum_squares);
+  }
+  HWY_INLINE void add(Single v) {
+    add(lower_doubles(v));
+    add(upper_doubles(v));
   }
 };
 
@@ -370,6 +417,13 @@ struct Complex128Source : ComplexElement<PlainElement<double>> {
   }
 };
 
+// Whole steps of what `load` reads.
+struct Block {
+  const std::uint8_t* begin;
+  const std::uint8_t* end;
+  std::size_t step_bytes;
+};
+
 template <typename Source, typename Totals>
 HWY_INLINE void add_block(const std::uint8_t* begin, const std::uint8_t* end, std::size_t step_bytes, Totals& totals_a,
                           Totals& totals_b) {
@@ -381,31 +435,119 @@ HWY_INLINE void add_block(const std::uint8_t* begin, const std::uint8_t* end, st
   }
 }
 
+// Deviations out of plain sums, unless those have cancelled: then the block is read again.
 template <typename Source>
-void add_elements(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
-  using Totals = typename Source::Totals;
-  const std::size_t step_bytes = 2 * Totals::lanes() * sizeof(typename Source::Stored);
-  const std::size_t whole_bytes = count * sizeof(typename Source::Stored) / step_bytes * step_bytes;
-  Totals fast_a, fast_b;  // two, so that one addition need not wait for the other
+Moments moments_of(const Block& block, double count, double sum, double sum_squares) {
+  const double mean = sum / count;
+  const double squared_deviations = sum_squares - sum * mean;
+  const bool overflowed = !std::isfinite(sum_squares);
+  if (!overflowed && squared_deviations >= sum_squares * cancelled) return {count, sum, mean, 0, squared_deviations};
+  DeviationTotals from_mean(mean);
+  add_block<Source>(block.begin, block.end, block.step_bytes, from_mean, from_mean);
+  const double rest = lane_sum(from_mean.sum);
+  const double rest_squares = lane_sum(from_mean.sum_squares) - rest * (rest / count);
+  return {count, sum, mean, rest / count, std::max(rest_squares, 0.0)};
+}
+
+// A block with NaNs, infinities, or values so large that their sum is none.
+template <typename Source>
+void add_careful_block(const Block& block, ValueTotals& totals) {
   CarefulTotals careful;
-  bool needs_care = false;
+  add_block<Source>(block.begin, block.end, block.step_bytes, careful, careful);
+  const std::size_t count = static_cast<std::size_t>(block.end - block.begin) / sizeof(typename Source::Stored);
+  const double sum = lane_sum(careful.totals.sum);
+  if (careful.inf_count() == 0 && !std::isfinite(sum)) return add_one_by_one<Source>(block.begin, count, totals);
+  const auto value_count = static_cast<double>(count - careful.nan_count());
+  careful.totals.fold_into(totals);
+  totals.nan_count += careful.nan_count();
+  totals.inf_count += careful.inf_count();
+  if (careful.inf_count() != 0) {
+    add_moments({value_count, sum, sum, 0, std::numeric_limits<double>::quiet_NaN()}, totals);
+  } else if (value_count != 0) {
+    add_moments(moments_of<Source>(block, value_count, sum, lane_sum(careful.totals.sum_squares)), totals);
+  }
+}
+
+template <typename Source>
+void add_elements(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
+  using Totals = typename Source::Totals;
+  constexpr std::size_t item = sizeof(typename Source::Stored);
+  const std::size_t step_bytes = 2 * Totals::lanes() * item;
+  const std::size_t whole_bytes = count * item / step_bytes * step_bytes;
+  Totals fast_a, fast_b;  // two, so that one addition need not wait for the other
   for (std::size_t begin = 0; begin < whole_bytes; begin += block_bytes) {
-    const std::size_t end = std::min(whole_bytes, begin + block_bytes);
+    const Block block{bytes + begin, bytes + std::min(whole_bytes, begin + block_bytes), step_bytes};
     const Totals before_a = fast_a;
     const Totals before_b = fast_b;
-    add_block<Source>(bytes + begin, bytes + end, step_bytes, fast_a, fast_b);
-    if (fast_a.is_finite() && fast_b.is_finite()) continue;
-    fast_a = before_a;
-    fast_b = before_b;
-    add_block<Source>(bytes + begin, bytes + end, step_bytes, careful, careful);
-    needs_care = true;
+    fast_a.begin_block();
+    fast_b.begin_block();
+    add_block<Source>(block.begin, block.end, step_bytes, fast_a, fast_b);
+    if (fast_a.is_finite() && fast_b.is_finite()) {
+      const auto block_count = static_cast<double>(block.end - block.begin) / item;
+      const double sum = lane_sum(hn::Add(fast_a.block_sum(), fast_b.block_sum()));
+      const double sum_squares = lane_sum(hn::Add(fast_a.block_sum_squares(), fast_b.block_sum_squares()));
+      add_moments(moments_of<Source>(block, block_count, sum, sum_squares), totals);
+    } else {
+      fast_a = before_a;
+      fast_b = before_b;
+      add_careful_block<Source>(block, totals);
+    }
   }
   if (whole_bytes != 0) {
     fast_a.fold_into(totals);
     fast_b.fold_into(totals);
   }
-  if (needs_care) careful.fold_into(totals);
   add_one_by_one<Source>(bytes + whole_bytes, count - whole_bytes / sizeof(typename Source::Stored), totals);
+}
+
+// What pairs of values differ by, in double.
+struct DifferenceTotals {
+  Double max_abs = hn::Zero(d64);
+  Double sum_squares = hn::Zero(d64);
+  Double older_sum_squares = hn::Zero(d64);
+
+  DifferenceTotals() {}
+  HWY_INLINE void add(Double older, Double newer) {
+    const Double change = hn::Sub(newer, older);
+    max_abs = hn::Max(max_abs, hn::Abs(change));
+    sum_squares = hn::MulAdd(change, change, sum_squares);
+    older_sum_squares = hn::MulAdd(older, older, older_sum_squares);
+  }
+  HWY_INLINE void add(Single older, Single newer) {
+    add(lower_doubles(older), lower_doubles(newer));
+    add(upper_doubles(older), upper_doubles(newer));
+  }
+  HWY_INLINE bool is_finite() const { return hn::AllTrue(d64, hn::IsFinite(hn::Add(sum_squares, older_sum_squares))); }
+  void fold_into(DenseDifference& totals) const {
+    totals.max_abs = std::max(totals.max_abs, hn::GetLane(hn::MaxOfLanes(d64, max_abs)));
+    totals.sum_squares += lane_sum(sum_squares);
+    totals.older_sum_squares += lane_sum(older_sum_squares);
+  }
+};
+
+template <typename Source>
+void compare_elements(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                      DenseDifference& totals) {
+  constexpr std::size_t item = sizeof(typename Source::Stored);
+  const std::size_t step = 2 * Source::Totals::lanes();
+  const std::size_t whole = count / step * step;
+  for (std::size_t begin = 0; begin < whole;) {
+    const std::size_t end = std::min(whole, begin + block_bytes / item);
+    DifferenceTotals block;
+    for (std::size_t i = begin; i < end; i += step) {
+      typename Source::Totals::Vector older_a, older_b, newer_a, newer_b;
+      Source::load(older + i * item, older_a, older_b);
+      Source::load(newer + i * item, newer_a, newer_b);
+      block.add(older_a, newer_a);
+      block.add(older_b, newer_b);
+    }
+    if (block.is_finite())
+      block.fold_into(totals);
+    else
+      compare_one_by_one<Source>(older + begin * item, newer + begin * item, end - begin, totals);
+    begin = end;
+  }
+  compare_one_by_one<Source>(older + whole * item, newer + whole * item, count - whole, totals);
 }
 
 // Small integers: one vector of 16-bit lanes out of bytes, less a bias.
@@ -466,13 +608,16 @@ struct ShortTotals {
     const auto lower = hn::And(pairs, hn::Set(d_u64, 0xFFFFFFFFu));
     sum_squares = hn::Add(sum_squares, hn::Add(lower, hn::ShiftRight<32>(pairs)));
   }
-  void fold_into(std::int32_t bias, std::size_t count, Statistics& totals) const {
+  void fold_into(std::int32_t bias, std::size_t count, ValueTotals& totals) const {
     const std::int64_t plain_sum = hn::GetLane(hn::SumOfLanes(d_i32, hn::Add(sum_a, sum_b)));
     const auto plain_squares = static_cast<std::int64_t>(sum_counts(d_u64, sum_squares));
     const auto size = static_cast<std::int64_t>(count);
     totals.zero_count += sum_counts(d_u16, zeros);
-    totals.sum += static_cast<double>(plain_sum + bias * size);
-    totals.sum_squares += static_cast<double>(plain_squares + 2 * bias * plain_sum + bias * size * bias);
+    const auto sum = static_cast<double>(plain_sum + bias * size);
+    const auto scaled_deviations = static_cast<double>(size * plain_squares - plain_sum * plain_sum);
+    add_moments({static_cast<double>(size), sum, sum / static_cast<double>(size), 0,
+                 scaled_deviations / static_cast<double>(size)},
+                totals);
     HWY_ALIGN std::array<std::int16_t, hn::MaxLanes(decltype(d16)())> lanes;
     hn::Store(min, d16, lanes.data());
     totals.min = std::min(totals.min, double{*std::min_element(lanes.begin(), lanes.end())} + bias);
@@ -482,7 +627,7 @@ struct ShortTotals {
 };
 
 template <typename Source>
-void add_small_integers(const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+void add_small_integers(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
   constexpr std::size_t item = sizeof(typename Source::Stored);
   const std::size_t lanes = hn::Lanes(d16);
   const std::size_t whole = count / lanes * lanes;
@@ -501,7 +646,7 @@ void add_small_integers(const std::uint8_t* bytes, std::size_t count, Statistics
 
 }  // namespace
 
-void add_dense_elements(DType dtype, const std::uint8_t* bytes, std::size_t count, Statistics& totals) {
+void add_dense_elements(DType dtype, const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
   switch (dtype) {
     case DType::float64:
       return add_elements<Float64Source>(bytes, count, totals);
@@ -540,6 +685,30 @@ void add_dense_elements(DType dtype, const std::uint8_t* bytes, std::size_t coun
   }
 }
 
+void compare_dense_elements(DType dtype, const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
+                            DenseDifference& totals) {
+  switch (dtype) {
+    case DType::float64:
+      return compare_elements<Float64Source>(older, newer, count, totals);
+    case DType::float32:
+      return compare_elements<Float32Source>(older, newer, count, totals);
+    case DType::float16:
+      return compare_elements<Float16Source>(older, newer, count, totals);
+    case DType::bfloat16:
+      return compare_elements<BFloat16Source>(older, newer, count, totals);
+    case DType::int64:
+      return compare_elements<Int64Source>(older, newer, count, totals);
+    case DType::uint64:
+      return compare_elements<UInt64Source>(older, newer, count, totals);
+    case DType::int32:
+      return compare_elements<Int32Source>(older, newer, count, totals);
+    case DType::uint32:
+      return compare_elements<UInt32Source>(older, newer, count, totals);
+    default:
+      assert(false && "a dtype without vector code");
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tenon
 HWY_AFTER_NAMESPACE();
@@ -548,8 +717,32 @@ HWY_AFTER_NAMESPACE();
 namespace tenon {
 
 HWY_EXPORT(add_dense_elements);
+HWY_EXPORT(compare_dense_elements);
 
-void add_dense(DType dtype, const std::byte* bytes, std::size_t count, Statistics& totals) noexcept {
+void add_dense_difference(DType dtype, const std::byte* older, const std::byte* newer, std::size_t count,
+                          DenseDifference& totals) noexcept {
+  assert(has_difference_kernel(dtype));
+  HWY_DYNAMIC_DISPATCH(compare_dense_elements)
+  (dtype, reinterpret_cast<const std::uint8_t*>(older), reinterpret_cast<const std::uint8_t*>(newer), count, totals);
+}
+
+bool has_difference_kernel(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::float64:
+    case DType::float32:
+    case DType::float16:
+    case DType::bfloat16:
+    case DType::int64:
+    case DType::uint64:
+    case DType::int32:
+    case DType::uint32:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void add_dense(DType dtype, const std::byte* bytes, std::size_t count, ValueTotals& totals) noexcept {
   assert(has_vector_kernel(dtype));
   assert(count <= std::size_t{1} << 30);  // lanes that count have 32 bits
   HWY_DYNAMIC_DISPATCH(add_dense_elements)(dtype, reinterpret_cast<const std::uint8_t*>(bytes), count, totals);

@@ -15,8 +15,7 @@
 namespace tenon {
 namespace {
 
-constexpr double no_min = std::numeric_limits<double>::infinity();
-constexpr double no_max = -std::numeric_limits<double>::infinity();
+constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t slice_bytes_max = std::size_t{1} << 30;  // lanes that count have 32 bits
 constexpr std::size_t gather_bytes = 16 * 1024;
 constexpr std::size_t long_run_bytes = 1024;  // shorter runs are gathered first
@@ -60,7 +59,7 @@ constexpr double decode_float8(const Float8Format& format, unsigned byte) {
   const unsigned magnitude = format.has_sign ? byte & 0x7F : byte;
   const int exponent = static_cast<int>(magnitude >> format.mantissa_bits);
   const unsigned mantissa = magnitude & ((1u << format.mantissa_bits) - 1);
-  if (format.has_infinity && magnitude >= 0x7C) return mantissa != 0 ? nan : sign * no_min;
+  if (format.has_infinity && magnitude >= 0x7C) return mantissa != 0 ? nan : sign * infinity;
   const double unit = power_of_two(-format.mantissa_bits);
   // float8_e8m0fnu has no subnormals: its 0 is 2^-127.
   if (exponent == 0 && format.has_sign) return sign * mantissa * unit * power_of_two(1 - format.bias);
@@ -101,7 +100,7 @@ const Float8Table* find_float8_table(DType dtype) noexcept {
 
 // 256 possible values: count how often each occurs. Eight histograms, since increments of one counter wait for each
 // other.
-void add_float8(const Float8Table& table, std::span<const std::byte> bytes, Statistics& totals) noexcept {
+void add_float8(const Float8Table& table, std::span<const std::byte> bytes, ValueTotals& totals) noexcept {
   std::array<std::array<std::uint32_t, 256>, 8> histograms{};
   const std::size_t whole = bytes.size() / 8 * 8;
   for (std::size_t i = 0; i < whole; i += 8) {
@@ -117,16 +116,19 @@ void add_float8(const Float8Table& table, std::span<const std::byte> bytes, Stat
   }
 }
 
-void absorb(const Statistics& part, bool part_has_value, std::uint64_t weight, Statistics& totals, bool& has_value) {
+void absorb(const ValueTotals& part, std::uint64_t weight, ValueTotals& totals) {
   totals.nan_count += weight * part.nan_count;
   totals.inf_count += weight * part.inf_count;
   totals.zero_count += weight * part.zero_count;
-  if (!part_has_value) return;
-  totals.min = has_value ? std::min(totals.min, part.min) : part.min;
-  totals.max = has_value ? std::max(totals.max, part.max) : part.max;
-  totals.sum += static_cast<double>(weight) * part.sum;
-  totals.sum_squares += static_cast<double>(weight) * part.sum_squares;
-  has_value = true;
+  totals.min = std::min(totals.min, part.min);
+  totals.max = std::max(totals.max, part.max);
+  const auto times = static_cast<double>(weight);
+  add_moments({.count = times * part.value_count,
+               .sum = times * part.sum,
+               .mean = part.mean,
+               .mean_rest = part.mean_rest,
+               .squared_deviations = times * part.squared_deviations},
+              totals);
 }
 
 template <std::size_t item>
@@ -236,6 +238,11 @@ void walk_runs(const std::byte* first, std::span<const Dimension> dimensions, Ga
 
 }  // namespace
 
+std::span<const double> float8_values(DType dtype) noexcept {
+  const Float8Table* const table = find_float8_table(dtype);
+  return table == nullptr ? std::span<const double>{} : std::span<const double>(*table);
+}
+
 bool has_statistics(DType dtype) noexcept { return has_vector_kernel(dtype) || find_float8_table(dtype) != nullptr; }
 
 void StatisticsAccumulator::add(std::span<const std::byte> bytes, std::uint64_t weight) noexcept {
@@ -246,13 +253,13 @@ void StatisticsAccumulator::add(std::span<const std::byte> bytes, std::uint64_t 
   const Float8Table* const float8 = find_float8_table(dtype_);
   while (!bytes.empty()) {
     const auto slice = bytes.first(std::min(bytes.size(), slice_bytes_max));
-    Statistics part{.min = no_min, .max = no_max};
+    ValueTotals part;
     if (float8 != nullptr) {
       add_float8(*float8, slice, part);
     } else {
       add_dense(dtype_, slice.data(), slice.size() / item, part);
     }
-    absorb(part, part.min <= part.max, weight, totals_, has_value_);
+    absorb(part, weight, totals_);
     bytes = bytes.subspan(slice.size());
   }
 }
@@ -269,10 +276,14 @@ void StatisticsAccumulator::add_strided(const std::byte* first, std::uint64_t co
 
 void StatisticsAccumulator::merge(const StatisticsAccumulator& other) noexcept {
   assert(dtype_ == other.dtype_);
-  absorb(other.totals_, other.has_value_, 1, totals_, has_value_);
+  absorb(other.totals_, 1, totals_);
 }
 
-Statistics StatisticsAccumulator::result() const noexcept { return totals_; }
+Statistics StatisticsAccumulator::result() const noexcept {
+  Statistics result = totals_;
+  if (totals_.value_count == 0) result.min = result.max = 0;
+  return result;
+}
 
 Statistics strided_statistics(DType dtype, const std::byte* data, std::span<const std::int64_t> shape,
                               std::span<const std::int64_t> stride) noexcept {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "store/value_totals.h"
 #include "tenon/dtype.h"
 #include "tenon/statistics.h"
 
@@ -13,6 +14,8 @@ namespace tenon {
 // False for quantized and bits types, and the sub-byte shell types (uint1..7, int1..7, quint4x2, quint2x4,
 // float4_e2m1fn_x2).
 bool has_statistics(DType dtype) noexcept;
+// What each byte of an 8-bit float is worth; empty for every other type.
+std::span<const double> float8_values(DType dtype) noexcept;
 
 // Adds up runs of dense elements. Order of runs does not matter for the counts and min/max; sums use double
 // accumulators (several lanes), so they may differ in the last bits with the order.
@@ -31,8 +34,7 @@ class StatisticsAccumulator {
 
  private:
   DType dtype_;
-  bool has_value_ = false;  // that is not NaN
-  Statistics totals_;
+  ValueTotals totals_;
 };
 
 // Of any strided tensor in memory: dimensions of stride 0 become a weight, dense ones are merged. `shape` and `stride`

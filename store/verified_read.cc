@@ -9,13 +9,13 @@
 #include <utility>
 
 #include "store/snapshot_state.h"
+#include "store/storage_check.h"
 
 namespace tenon {
 
 namespace {
 
 using format::Extent;
-using format::StorageEntry;
 
 constexpr std::uint64_t piece_bytes = 16 * leaf_bytes;
 
@@ -34,12 +34,14 @@ class SegmentReader {
   }
 
  private:
-  // A sparse copy keeps uuid and offsets; anything else in that place is not ours.
+  // A sparse copy keeps uuid and offsets, but may lack what we need: its footer is another.
   bool is_same_segment() const {
     format::SegmentHeader header;
-    if (file_->size_bytes() < segment_.data_bytes()) return false;
+    format::SegmentFooter footer;
+    if (file_->size_bytes() != segment_.file_bytes()) return false;
     file_->read_at(0, std::as_writable_bytes(std::span(&header, 1)));
-    return header.uuid == segment_.uuid();
+    file_->read_at(segment_.file_bytes() - sizeof footer, std::as_writable_bytes(std::span(&footer, 1)));
+    return header.uuid == segment_.uuid() && footer.checksum == segment_.footer().checksum;
   }
   const Segment& segment_;
   std::optional<File> file_;
@@ -100,15 +102,6 @@ std::vector<Digest> digests_of_leaves(std::span<const std::byte> piece) {
   return leaves;
 }
 
-const StorageEntry* find_storage(std::span<const StorageEntry> storages, std::uint64_t offset, std::uint64_t nbytes) {
-  auto found = std::lower_bound(storages.begin(), storages.end(), offset,
-                                [](const StorageEntry& e, std::uint64_t at) { return e.offset < at; });
-  for (; found != storages.end() && found->offset == offset; ++found) {
-    if (found->nbytes == nbytes) return &*found;
-  }
-  return nullptr;
-}
-
 // What a slot's leaves must be, and its bytes compared with that as they are read.
 class VerifiedSlot {
  public:
@@ -118,7 +111,7 @@ class VerifiedSlot {
         nbytes_(state_->layout().slot_bytes(slot)),
         placement_(state_->placement(slot)),
         reader_(*state_, placement_),
-        expected_(expected_leaves(state_->keys()[slot])) {}
+        expected_(expected_leaves(slot)) {}
 
   std::uint64_t nbytes() const noexcept { return nbytes_; }
 
@@ -133,25 +126,17 @@ class VerifiedSlot {
   }
 
  private:
-  // The leaves' digests from the segment's table, believed only if they combine to the slot's key; for a stitched slot
-  // from a first reading of all of it.
-  std::vector<Digest> expected_leaves(const Digest& key) const {
-    if (leaf_count(nbytes_) == 1) return {key};
-    std::vector<Digest> leaves = stored_leaves();
-    if (leaves.empty()) leaves = leaves_as_read();
+  // As the segments' tables say; where these are not to be believed, from a first reading of all of it.
+  std::vector<Digest> expected_leaves(std::uint32_t slot) const {
+    if (leaf_count(nbytes_) == 1) return {state_->keys()[slot]};
+    std::vector<Digest> leaves = state_->slot_leaves(slot);
+    if (!leaves.empty()) return leaves;
+    leaves = leaves_as_read();
+    const Digest& key = state_->keys()[slot];
     if (const Digest combined = combine_leaves(leaves, nbytes_); combined != key) {
       fail_digest(*state_, placement_, 0, combined, key);
     }
     return leaves;
-  }
-
-  std::vector<Digest> stored_leaves() const {
-    if (placement_.size() != 1) return {};
-    const Segment& segment = *state_->segments()[placement_[0].segment];
-    const StorageEntry* entry = find_storage(segment.storages(), placement_[0].offset, nbytes_);
-    if (entry == nullptr) return {};
-    const auto stored = segment.leaves().subspan(entry->first_leaf, leaf_count(nbytes_));
-    return {stored.begin(), stored.end()};
   }
 
   std::vector<Digest> leaves_as_read() const {
@@ -174,6 +159,18 @@ class VerifiedSlot {
 };
 
 }  // namespace
+
+std::vector<Digest> SnapshotState::slot_leaves(std::uint32_t slot) const {
+  const std::uint64_t nbytes = layout_.slot_bytes(slot);
+  std::vector<Digest> leaves;
+  for (const Extent& extent : placement(slot)) {
+    const auto some = segments_[extent.segment]->leaves_of(extent.offset, extent.size);
+    if (some.empty()) return {};
+    leaves.insert(leaves.end(), some.begin(), some.end());
+  }
+  if (leaves.size() != leaf_count(nbytes) || combine_leaves(leaves, nbytes) != keys_[slot]) return {};
+  return leaves;
+}
 
 void SnapshotState::read_verified(std::uint32_t slot,
                                   const std::function<void(std::span<const std::byte>)>& sink) const {

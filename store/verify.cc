@@ -1,5 +1,6 @@
 #include "store/verify.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 #include "mmap/lock.h"
 #include "store/codec.h"
 #include "store/journal.h"
+#include "store/live_ranges.h"
+#include "store/storage_check.h"
 #include "store/store_state.h"
 
 namespace tenon {
@@ -21,7 +24,6 @@ namespace {
 using format::SectionKind;
 using format::StorageEntry;
 
-constexpr std::uint64_t read_piece_bytes = 16 * leaf_bytes;
 constexpr std::uint64_t head_piece_bytes = 1 << 16;  // more than any head has
 
 class Verifier {
@@ -71,18 +73,18 @@ class Verifier {
       store_id_ = read_superblock(paths_.root).store_id;
     } catch (const Error& error) {
       const bool was_a_store = file_exists(paths_.segments()) || file_exists(paths_.catalog());
-      if (!was_a_store || error.kind() == ErrorKind::io) throw;
+      const bool is_anothers = error.kind() == ErrorKind::too_new || error.kind() == ErrorKind::unsupported;
+      if (!was_a_store || is_anothers || error.kind() == ErrorKind::io) throw;
       add_damage(error, paths_.root / superblock_name);
     }
-    // The long part beside writers; the rest, and what they added meanwhile, while none can commit.
-    verify_segments();
+    // The long part beside writers; the rest, what they added meanwhile, and what was not in order, while none can
+    // commit and no gc can take anything.
+    verify_segments(true);
     const auto lock = hold_off_writers();
-    verify_segments();
+    if (store_id_) holds(paths_.journal(), [this] { verify_journal(); });
+    verify_segments(false);
     verify_heads();
-    if (store_id_) {
-      holds(paths_.journal(), [this] { verify_journal(); });
-      verify_catalog();
-    }
+    if (store_id_) verify_catalog();
   }
 
   std::optional<FileLock> hold_off_writers() const {
@@ -91,10 +93,17 @@ class Verifier {
     return FileLock::acquire(path, LockMode::shared, 0, std::chrono::seconds(60));
   }
 
-  void verify_segments() {
-    for_each_name(paths_.segments(), [this](const std::string& name) {
+  void verify_segments(bool is_beside_writers) {
+    for_each_name(paths_.segments(), [&](const std::string& name) {
       const auto sequence = parse_segment_file_name(name);
-      if (sequence && scanned_.insert(name).second) verify_segment(paths_.segments() / name, sequence);
+      if (!sequence || !scanned_.insert(name).second) return;
+      const VerifyReport before = report_;
+      verify_segment(paths_.segments() / name, sequence);
+      if (!is_beside_writers || report_.damage.size() == before.damage.size()) return;
+      report_ = before;  // gc may have been at it: once more, later
+      for (auto at = damage_segment_.lower_bound(before.damage.size()); at != damage_segment_.end();)
+        at = damage_segment_.erase(at);
+      scanned_.erase(name);
     });
   }
 
@@ -125,41 +134,45 @@ class Verifier {
       holds(path, [&] { segment->section(static_cast<SectionKind>(segment->footer().sections[i].kind)); });
     }
     holds(path, [&] { verify_storages(*segment); });
-    if (segment->has_section(SectionKind::record)) holds(path, [&] { verify_snapshot(path, sequence); });
+    if (!segment->has_section(SectionKind::record) || is_taken(*segment)) return;
+    holds(path, [&] { verify_snapshot(path, sequence); });
+  }
+
+  // The snapshot was forgotten, and gc has taken parts of it elsewhere.
+  bool is_taken(const Segment& segment) const {
+    try {
+      if (!forgotten_.contains(record_id(segment.section(SectionKind::record)))) return false;
+      SnapshotState::open(paths_.segment_directory(), File::open(segment.path()), nullptr, nullptr, Mode::shared);
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::corrupt;
+    }
   }
 
   void verify_storages(const Segment& segment) {
-    const auto storages = segment.storages();
-    const auto leaves = segment.leaves();
+    const LiveRanges live(segment);
     const File file = File::open(segment.path());
-    std::uint64_t total = 0;
-    for (const StorageEntry& entry : storages) total += entry.nbytes;
-    for (const StorageEntry& entry : storages) {
+    for (const StorageEntry& entry : segment.storages()) {
+      if (entry.nbytes == 0) continue;  // gc has taken it
       ++report_.storages;
-      if (options_.read_data) verify_storage(segment, file, entry, leaves);
+      if (!is_touched(live.ranges(), entry.offset, entry.nbytes))
+        add_storage_damage(segment, entry.offset, entry.offset, "storage lies in a hole");
+      if (options_.read_data && is_in_part(entry.key)) verify_storage(segment, file, entry);
     }
   }
 
-  // Every byte of one storage against its leaves, and the leaves against its key.
-  void verify_storage(const Segment& segment, const File& file, const StorageEntry& entry,
-                      std::span<const Digest> all_leaves) {
-    const std::uint64_t count = leaf_count(entry.nbytes);
-    const auto leaves = count == 1 ? std::span(&entry.key, 1) : all_leaves.subspan(entry.first_leaf, count);
-    if (combine_leaves(leaves, entry.nbytes) != entry.key)
-      add_storage_damage(segment, entry.offset, entry.offset, "storage's leaf digests do not make its key");
-    std::vector<std::byte> buffer(std::min(read_piece_bytes, entry.nbytes));
-    for (std::uint64_t at = 0; at < entry.nbytes; at += read_piece_bytes) {
-      const std::span piece(buffer.data(), std::min(read_piece_bytes, entry.nbytes - at));
-      file.read_at(entry.offset + at, piece);
-      for (std::uint64_t in_piece = 0; in_piece < piece.size(); in_piece += leaf_bytes) {
-        const auto leaf = piece.subspan(in_piece, std::min<std::uint64_t>(leaf_bytes, piece.size() - in_piece));
-        if (digest_bytes(leaf) == leaves[(at + in_piece) / leaf_bytes]) continue;
-        add_storage_damage(segment, entry.offset, entry.offset + at + in_piece,
-                           "stored bytes differ from their digest");
-      }
-      report_.read_bytes += piece.size();
-      if (options_.progress) options_.progress({report_.read_bytes, 0});
-    }
+  // Storages are dealt out by digest, so that every run of a part looks at the same ones.
+  bool is_in_part(const Digest& key) const { return key.low % options_.parts == options_.part - 1; }
+
+  void verify_storage(const Segment& segment, const File& file, const StorageEntry& entry) {
+    check_storage(
+        segment, file, entry,
+        {.damaged = [&](std::uint64_t at, const char* what) { add_storage_damage(segment, entry.offset, at, what); },
+         .read =
+             [&](std::uint64_t bytes) {
+               report_.read_bytes += bytes;
+               if (options_.progress) options_.progress({report_.read_bytes, 0});
+             }});
   }
 
   void add_storage_damage(const Segment& segment, std::uint64_t storage_offset, std::uint64_t at, const char* what) {
@@ -182,29 +195,19 @@ class Verifier {
     for (std::uint32_t slot = 0; slot < state->layout().slot_count(); ++slot) {
       check_key(*state, slot);
       for (const format::Extent& extent : state->placement(slot)) {
-        known.extents.insert({sequence ? state->reference(extent.segment).sequence : 0, extent.offset});
+        const StorageEntry* storage = state->segments()[extent.segment]->storage_at(extent.offset);  // check_key saw it
+        known.extents.insert({sequence ? state->reference(extent.segment).sequence : 0, storage->offset});
       }
     }
   }
 
-  // The binding must place a slot where its segment says that a storage of that key is; what is stitched has no such
-  // entry, and is read.
+  // The binding must place a slot where its segments say that bytes with such leaves are as make up its key.
   void check_key(const SnapshotState& state, std::uint32_t slot) const {
     const Placement placement = state.placement(slot);
-    if (placement.empty()) return;
-    if (placement.size() > 1) {
-      if (options_.read_data) state.read_verified(slot, [](std::span<const std::byte>) {});
-      return;
-    }
-    const Segment& segment = *state.segments()[placement[0].segment];
-    const auto storages = segment.storages();
-    const bool is_there = std::any_of(storages.begin(), storages.end(), [&](const StorageEntry& e) {
-      return e.offset == placement[0].offset && e.nbytes == placement[0].size && e.key == state.keys()[slot];
-    });
-    if (is_there) return;
+    if (placement.empty() || !state.slot_leaves(slot).empty()) return;
     throw Error(ErrorKind::corrupt,
                 {.what = "slot " + std::to_string(slot) + " is placed where no storage of its key is",
-                 .file = segment.path().string(),
+                 .file = state.segments()[placement[0].segment]->path().string(),
                  .offset = placement[0].offset,
                  .wanted = to_hex(state.keys()[slot])});
   }
@@ -236,13 +239,15 @@ class Verifier {
   void verify_journal() {
     const JournalContents journal = read_journal(paths_.journal(), *store_id_);
     journal_damaged_at_ = journal.damaged_at;
+    forgotten_ = forgotten_snapshots(journal.records);
+    journal_records_ = journal.records;
     journal_bytes_ = File::open(paths_.journal()).size_bytes();
   }
 
   // LMDB may crash on a damaged file, so a child looks; a crash there is a finding.
   void verify_catalog() {
     int ends[2];
-    if (pipe(ends) != 0) throw_errno(errno, "cannot make a pipe", paths_.catalog());
+    if (pipe2(ends, O_CLOEXEC) != 0) throw_errno(errno, "cannot make a pipe", paths_.catalog());
     const pid_t child = fork();
     if (child < 0) throw_errno(errno, "cannot fork", paths_.catalog());
     if (child == 0) {
@@ -290,6 +295,8 @@ class Verifier {
       const CatalogReader reader = catalog.read();
       compare_rows(reader, find);
       compare_refs(reader, find);
+      compare_forgotten(reader, find);
+      compare_segments(reader, find);
       if (reader.root().journal_bytes > journal_bytes_) find("journal is shorter than the catalog says");
       if (journal_damaged_at_ && *journal_damaged_at_ < reader.root().journal_bytes) {
         find("journal is damaged at offset " + std::to_string(*journal_damaged_at_));
@@ -317,8 +324,33 @@ class Verifier {
     }
     // The newest segment may belong to a commit that was killed before its row was written; an older one may not.
     for (const auto& [id, known] : snapshots_) {
-      if (!rows.contains(id) && known.holder.sequence <= reader.root().sequence)
+      const bool may_be_gone = forgotten_.contains(id) || known.holder.sequence > reader.root().sequence;
+      if (!rows.contains(id) && !may_be_gone)
         find("snapshot " + to_hex(id) + " is in a segment but not in the catalog");
+    }
+  }
+
+  // The catalog may have let go of rows that lead nowhere, and lags behind a record that was not acknowledged.
+  template <typename Find>
+  void compare_forgotten(const CatalogReader& reader, const Find& find) const {
+    auto records = journal_records_;
+    std::erase_if(records, [&](const JournalRecord& record) { return record.sequence > reader.root().sequence; });
+    const auto wanted = forgotten_snapshots(records);
+    for (const auto& [id, row] : reader.forgotten()) {
+      if (!wanted.contains(id) && !journal_damaged_at_)
+        find("snapshot " + to_hex(id) + " is forgotten by the catalog but not by the journal");
+    }
+    for (const auto& [id, forgotten] : wanted) {
+      if (reader.snapshot(id) && !reader.forgotten(id))
+        find("snapshot " + to_hex(id) + " is forgotten by the journal but not by the catalog");
+    }
+  }
+
+  template <typename Find>
+  void compare_segments(const CatalogReader& reader, const Find& find) const {
+    for (const auto& [sequence, row] : reader.segments()) {
+      const std::string name = segment_file_name(sequence);
+      if (!file_exists(paths_.segments() / name)) find("segment " + name + " is in the catalog but not there");
     }
   }
 
@@ -368,6 +400,8 @@ class Verifier {
   std::map<std::string, Head> heads_;
   std::set<std::string> scanned_;                                                  // segment file names
   std::map<std::size_t, std::pair<std::uint64_t, std::uint64_t>> damage_segment_;  // index in report_.damage -> storage
+  std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_;           // by the journal
+  std::vector<JournalRecord> journal_records_;
   std::uint64_t journal_bytes_ = 0;
   std::optional<std::uint64_t> journal_damaged_at_;
 };
@@ -377,6 +411,11 @@ class Verifier {
 VerifyReport verify_store(const std::filesystem::path& path, const VerifyOptions& options) {
   if (!std::filesystem::exists(path))
     throw Error(ErrorKind::no_store, {.what = "no store here", .file = path.string()});
+  if (options.parts == 0 || options.part == 0 || options.part > options.parts) {
+    throw Error(ErrorKind::invalid_argument, {.what = "no such part of the data",
+                                              .got = std::to_string(options.part) + "/" + std::to_string(options.parts),
+                                              .wanted = "1 to the number of parts"});
+  }
   return Verifier(path, options).run();
 }
 

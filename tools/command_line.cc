@@ -6,10 +6,13 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <charconv>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 
 #include "tenon/error.h"
+#include "tenon/name.h"
 #include "tools/completion.h"
 #include "tools/failure.h"
 #include "tools/help_text.h"
@@ -47,22 +50,44 @@ CLI::App* bind(CLI::App* verb, CommandLine& line, Run<Arguments> run, Declare de
   return verb;
 }
 
+// Digits that are a number of type T from `least` on: CLI11 would take the nearest there is.
+template <typename T>
+CLI::Validator whole_number(T least) {
+  const auto check = [least](const std::string& word) -> std::string {
+    T number{};
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (error == std::errc() && end == word.data() + word.size() && number >= least) return "";
+    return fmt::format("not a whole number from {} to {}: {}", least, std::numeric_limits<T>::max(), word);
+  };
+  return CLI::Validator(check, "");
+}
+
 void add_files(CLI::App& app, CommandLine& line) {
   const char* group = "Files";
   bind<ImportArguments>(add_verb(app, "import", group), line, run_import, [](CLI::App& verb, ImportArguments& a) {
-    verb.add_option("FILE", a.files, "checkpoints: .pt, .pth, .bin")->required()->type_name("");
+    verb.add_option("FILE", a.files, "checkpoints: .pt, .pth, .bin, .safetensors, .npy, .npz, *.index.json")
+        ->required()
+        ->type_name("");
     verb.add_option("--ref", a.ref, "the ref to commit to")->capture_default_str()->type_name("REF");
     verb.add_option("-m,--message", a.message, "what is said of it in the log")->type_name("TEXT");
     verb.add_option("--meta", a.meta, "metadata; may be repeated")->allow_extra_args(false)->type_name("KEY=VALUE");
-    verb.add_option("--step", a.step, "training step of the snapshot")->type_name("N");
+    verb.add_option("--step", a.step, "training step of the snapshot")
+        ->check(whole_number<std::int64_t>(std::numeric_limits<std::int64_t>::min()))
+        ->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
-    verb.add_option("--offset", a.offset, "where in FILE to begin")->type_name("BYTES");
     verb.add_flag("--compact", a.compact, "of each storage keep only what its tensors use");
+    verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("SIZE");
+    verb.add_option("--offset", a.offset, "where in FILE to begin")
+        ->check(whole_number<std::uint64_t>(0))
+        ->type_name("BYTES");
   });
   bind<ExportArguments>(add_verb(app, "export", group), line, run_export, [](CLI::App& verb, ExportArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, "snapshot, or a subtree of it")->required()->type_name("");
     verb.add_option("OUT", a.out, "the file to write")->required()->type_name("");
-    verb.add_option("--format", a.format, "torch; else by the ending of OUT")->type_name("F");
+    verb.add_option("--format", a.format, "torch, torchscript, safetensors, npz or npy; else by the ending of OUT")
+        ->type_name("F");
   });
   bind<BundleArguments>(add_verb(app, "bundle", group), line, run_bundle, [](CLI::App& verb, BundleArguments& a) {
     verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
@@ -80,7 +105,7 @@ void add_looking(CLI::App& app, CommandLine& line) {
   });
   bind<TreeArguments>(add_verb(app, "tree", group), line, run_tree, [&](CLI::App& verb, TreeArguments& a) {
     verb.add_option("REV[:PREFIX]", a.target, subtree)->type_name("");
-    verb.add_option("--depth", a.depth_max, "levels to show")->type_name("N");
+    verb.add_option("--depth", a.depth_max, "levels to show")->check(whole_number<std::uint64_t>(0))->type_name("N");
     verb.add_flag("--unfolded", a.unfolded, "a line for every tensor");
   });
   bind<ShowArguments>(add_verb(app, "show", group), line, run_show, [](CLI::App& verb, ShowArguments& a) {
@@ -120,7 +145,15 @@ void add_names_verb(CLI::App& app, CommandLine& line, const std::string& name, b
 void add_history(CLI::App& app, CommandLine& line) {
   bind<LogArguments>(add_verb(app, "log", "History"), line, run_log, [](CLI::App& verb, LogArguments& a) {
     verb.add_option("REV", a.rev, "where to begin; main unless told")->type_name("");
-    verb.add_option("-n,--limit", a.limit, "snapshots to list")->type_name("N");
+    verb.add_option("-n,--limit", a.limit, "snapshots to list")->check(whole_number<std::uint64_t>(0))->type_name("N");
+  });
+  bind<DiffArguments>(add_verb(app, "diff", "History"), line, run_diff, [](CLI::App& verb, DiffArguments& a) {
+    verb.add_option("REV[:PREFIX]", a.older, "the older snapshot")->required()->type_name("");
+    verb.add_option("NEWER", a.newer, "REV[:PREFIX] of the newer one; main unless told")->type_name("");
+    verb.add_flag("--stat", a.stat, "only how many tensors changed, and how");
+    verb.add_flag("--exit-code", a.exit_code, "exit with 1 if anything differs");
+    verb.add_option("--by", a.by, "match tensors by name or by param")->type_name("WHAT");
+    verb.add_flag("--all", a.all, "tensors that are the same, too");
   });
   add_names_verb(app, line, "ref", false);
   bind<SetRefArguments>(add_verb(*app.get_subcommand("ref"), "ref set", ""), line, run_set_ref,
@@ -129,6 +162,13 @@ void add_history(CLI::App& app, CommandLine& line) {
                           verb.add_option("REV", a.rev, "the snapshot")->required()->type_name("");
                           verb.add_option("--expect", a.expected, "its tip, or none")->type_name("REV");
                         });
+  bind<ReflogArguments>(add_verb(app, "reflog", "History"), line, run_reflog, [](CLI::App& verb, ReflogArguments& a) {
+    verb.add_option("REF", a.ref, "only what happened to this ref or tag")->type_name("");
+    verb.add_option("-n,--limit", a.limit, "mutations to list")->check(whole_number<std::uint64_t>(0))->type_name("N");
+  });
+  bind<UndoArguments>(add_verb(app, "undo", "History"), line, run_undo, [](CLI::App& verb, UndoArguments& a) {
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be undone");
+  });
   add_names_verb(app, line, "tag", true);
   bind<SetTagArguments>(add_verb(*app.get_subcommand("tag"), "tag set", ""), line, run_set_tag,
                         [](CLI::App& verb, SetTagArguments& a) {
@@ -137,17 +177,68 @@ void add_history(CLI::App& app, CommandLine& line) {
                         });
 }
 
+void add_keep_rules(CLI::App& verb, ForgetArguments& a) {
+  verb.add_option("--keep-last", a.keep_last, "keep the newest N")
+      ->check(whole_number<std::uint64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-hourly", a.keep_hourly, "keep one of each of the newest N hours")
+      ->check(whole_number<std::uint64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-daily", a.keep_daily, "keep one of each of the newest N days")
+      ->check(whole_number<std::uint64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-weekly", a.keep_weekly, "keep one of each of the newest N weeks")
+      ->check(whole_number<std::uint64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-monthly", a.keep_monthly, "keep one of each of the newest N months")
+      ->check(whole_number<std::uint64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-every", a.keep_every, "keep the first of each N steps")
+      ->check(whole_number<std::int64_t>(0))
+      ->type_name("N");
+  verb.add_option("--keep-best", a.keep_best, "keep the best by min:METRIC or max:METRIC, or the best N; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("RULE[:N]");
+  verb.add_flag("--keep-tag", a.keep_tag, "keep what tags point to (it stays anyhow)");
+}
+
+void add_space(CLI::App& app, CommandLine& line) {
+  const char* group = "Space";
+  bind<ForgetArguments>(add_verb(app, "forget", group), line, run_forget, [](CLI::App& verb, ForgetArguments& a) {
+    verb.add_option("REV", a.revs, "forget these, instead of going by rules")->type_name("");
+    add_keep_rules(verb, a);
+    verb.add_option("--ref", a.refs, "only the history of this ref; repeatable")
+        ->allow_extra_args(false)
+        ->type_name("REF");
+    verb.add_flag("--unreachable", a.unreachable, "forget what is in no history of a ref or tag");
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be forgotten");
+  });
+  bind<GcArguments>(add_verb(app, "gc", group), line, run_gc, [](CLI::App& verb, GcArguments& a) {
+    verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be freed");
+  });
+  bind<DuArguments>(add_verb(app, "du", group), line, run_du, [](CLI::App& verb, DuArguments& a) {
+    verb.add_flag("-s,--summary", a.summary, "only the totals");
+  });
+}
+
 void add_stores(CLI::App& app, CommandLine& line) {
   const char* group = "Stores";
   bind<InitArguments>(add_verb(app, "init", group), line, run_init, [](CLI::App& verb, InitArguments& a) {
     verb.add_option("PATH", a.path, "the directory to make, NAME.tenon")->required()->type_name("");
     verb.add_flag("--relaxed", a.relaxed, "leave syncing to the system");
   });
-  bind<VerifyArguments>(add_verb(app, "verify", group), line, run_verify, [](CLI::App& verb, VerifyArguments& a) {
-    verb.add_flag("--read-data", a.read_data, "hash every storage, too");
+  bind<CloneArguments>(add_verb(app, "clone", group), line, run_clone, [](CLI::App& verb, CloneArguments& a) {
+    verb.add_option("STORE", a.store, "the store to copy")->required()->type_name("");
+    verb.add_option("DIR", a.out, "the directory to make")->required()->type_name("");
   });
-  add_verb(app, "repair", group)->callback([&line] {
-    line.run = [&line](Output& output) { return run_repair(line.globals, output); };
+  bind<VerifyArguments>(add_verb(app, "verify", group), line, run_verify, [](CLI::App& verb, VerifyArguments& a) {
+    verb.add_option("--read-data", a.read_data, "hash every storage, too; with N/M, every M-th")
+        ->expected(0, 1)
+        ->default_str("")
+        ->type_name("[N/M]");
+  });
+  bind<RepairArguments>(add_verb(app, "repair", group), line, run_repair, [](CLI::App& verb, RepairArguments& a) {
+    verb.add_option("--from", a.from, "take what is damaged from this store, where it has it")->type_name("OTHER");
   });
 }
 
@@ -177,8 +268,13 @@ std::vector<VerbSpec> specs_of(const CLI::App& app) {
   return specs;
 }
 
-int print_text(const std::string& text, Output& output) {
-  output.write(text);
+// With --json it is one member of a record.
+int print_text(std::string_view schema, std::string_view member, const std::string& text, Output& output) {
+  if (output.is_json()) {
+    output.record(schema, {{std::string(member), text}});
+  } else {
+    output.write(text);
+  }
   return exit_code::ok;
 }
 
@@ -192,9 +288,21 @@ std::vector<std::string> verb_names(const CLI::App& app) {
   throw Error(ErrorKind::invalid_argument, {.what = std::move(what), .got = std::move(got), .hint = std::move(hint)});
 }
 
+// "help ref set": what shows the manual of a verb, or of all.
+std::string help_on(const CLI::App& verb) {
+  std::string words;
+  for (const CLI::App* at = &verb; at->get_parent() != nullptr; at = at->get_parent())
+    words = " " + at->get_name() + words;
+  return "`tenon help" + words + "`";
+}
+
 [[noreturn]] void throw_unknown_verb(const CLI::App& app, const std::string& word) {
   const std::string close = suggestion(close_matches(word, verb_names(app)));
-  throw_usage("no such verb", word, close.empty() ? "`tenon help` lists the verbs" : close);
+  const bool is_inner = app.get_parent() != nullptr;
+  const std::string set =
+      is_inner ? fmt::format("; `tenon {0} set {1} REV` sets the {0} '{1}'", app.get_name(), printable(word)) : "";
+  throw_usage(is_inner ? fmt::format("no such verb of `tenon {}`", app.get_name()) : "no such verb", word,
+              close.empty() ? help_on(app) + " lists the verbs" + set : close);
 }
 
 CLI::App& find_verb(CLI::App& parent, const std::string& name) {
@@ -222,14 +330,24 @@ void add_meta_verbs(CLI::App& app, CommandLine& line) {
   CLI::App* completion = add_verb(app, "completion", "Other");
   completion->add_option("SHELL", *shell, "bash, zsh or fish")->required()->type_name("");
   completion->callback([&app, &line, shell] {
-    line.run = [text = completion_script(*shell, specs_of(app))](Output& out) { return print_text(text, out); };
+    line.run = [text = completion_script(*shell, specs_of(app))](Output& out) {
+      return print_text("completion", "script", text, out);
+    };
   });
   const auto words = std::make_shared<std::vector<std::string>>();
   CLI::App* help = add_verb(app, "help", "Other");
   help->add_option("VERB", *words, "the verb")->type_name("");
   help->callback([&app, &line, words] {
-    line.run = [text = help_for(app, *words)](Output& out) { return print_text(text, out); };
+    line.run = [text = help_for(app, *words)](Output& out) { return print_text("help", "text", text, out); };
   });
+}
+
+// "--raw=no" and "--json=maybe" are mistakes, not settings.
+void refuse_values_of_flags(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() == 0) option->disable_flag_override();
+  }
+  for (CLI::App* verb : app.get_subcommands({})) refuse_values_of_flags(*verb);
 }
 
 void declare(CLI::App& app, CommandLine& line) {
@@ -245,8 +363,10 @@ void declare(CLI::App& app, CommandLine& line) {
   add_looking(app, line);
   add_globals(app, line);
   add_history(app, line);
+  add_space(app, line);
   add_stores(app, line);
   add_meta_verbs(app, line);
+  refuse_values_of_flags(app);
 }
 
 const CLI::App& innermost_verb(const CLI::App& app) {
@@ -268,7 +388,7 @@ std::vector<std::string> option_names(const CLI::App& app, const CLI::App& verb)
 // What the parser could not place: a mistyped verb or option, or one argument too many.
 [[noreturn]] void throw_unplaced(const CLI::App& app, const std::string& word) {
   const CLI::App& verb = innermost_verb(app);
-  const std::string help = &verb == &app ? "`tenon help`" : fmt::format("`tenon help {}`", verb.get_name());
+  const std::string help = help_on(verb);
   if (word.starts_with('-') && word.size() > 1) {
     const std::string name = word.substr(0, word.find('='));
     const std::string close = suggestion(close_matches(name, option_names(app, verb)));
@@ -282,9 +402,11 @@ void parse(CLI::App& app, CommandLine& line, int argc, const char* const* argv) 
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    line.run = [text = app.help()](Output& output) { return print_text(text, output); };
+    line.run = [text = app.help()](Output& output) { return print_text("help", "text", text, output); };
   } catch (const CLI::CallForVersion& version) {
-    line.run = [text = std::string(version.what()) + "\n"](Output& output) { return print_text(text, output); };
+    line.run = [text = std::string(version.what())](Output& output) {
+      return print_text("version", "version", output.is_json() ? TENON_VERSION : text + "\n", output);
+    };
   } catch (const CLI::ExtrasError&) {
     throw_unplaced(app, app.remaining(true).front());
   } catch (const CLI::ParseError& error) {
@@ -293,7 +415,7 @@ void parse(CLI::App& app, CommandLine& line, int argc, const char* const* argv) 
       if (word.starts_with('-')) throw_unplaced(app, word);  // the better explanation of what is missing
     }
     const CLI::App& verb = innermost_verb(app);
-    throw_usage(error.what(), "", &verb == &app ? "`tenon help`" : fmt::format("`tenon help {}`", verb.get_name()));
+    throw_usage(error.what(), "", help_on(verb));
   }
   if (!line.run) throw_usage("which verb?", "", fmt::format("one of: {}", fmt::join(verb_names(app), ", ")));
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <filesystem>
 
@@ -97,6 +98,40 @@ std::optional<std::size_t> path_end(const std::string& argument) {
   return std::nullopt;
 }
 
+std::string hex_digits(std::string_view bytes) {
+  std::string digits;
+  for (const char byte : bytes) digits += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return digits;
+}
+
+[[noreturn]] void throw_no_tensor(std::string_view name, std::string hint) {
+  throw Error(ErrorKind::not_found, {.what = "no such tensor", .got = std::string(name), .hint = std::move(hint)});
+}
+
+bool has_ending_of_file(const fs::path& path) {
+  constexpr std::array<std::string_view, 10> endings = {".pt",  ".pth", ".bin", ".ckpt",        ".tenon",
+                                                        ".tar", ".pkl", ".npy", ".safetensors", ".npz"};
+  return std::find(endings.begin(), endings.end(), path.extension().string()) != endings.end();
+}
+
+// What is no rev either was meant as a file, if it looks like one.
+[[noreturn]] void throw_no_file(const std::string& rev) {
+  throw Error(ErrorKind::not_found, {.what = has_ending_of_file(rev) ? "no such file" : "no such file, nor such a ref",
+                                     .file = rev,
+                                     .got = fs::current_path().string() + " as the working folder"});
+}
+
+Snapshot open_rev(const std::string& store, const std::string& rev) {
+  const bool is_like_file = has_ending_of_file(rev) || rev.find('/') != std::string::npos;
+  try {
+    return open_store(store).snapshot(rev);
+  } catch (const Error& error) {
+    const bool is_missing = error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::no_store;
+    if (is_missing && is_like_file && (store.empty() || error.kind() == ErrorKind::not_found)) throw_no_file(rev);
+    throw;
+  }
+}
+
 }  // namespace
 
 std::optional<std::string> Content::snapshot_id() const {
@@ -131,6 +166,11 @@ std::string Content::structure_text() const {
 }
 
 std::vector<std::uint32_t> Content::select(std::string_view prefix) const {
+  // As tree prints the label of a subtree, which no prefix ends with.
+  if (prefix.ends_with('/') || prefix.ends_with('.')) {
+    const std::string_view shorter = prefix.substr(0, prefix.size() - 1);
+    if (!shorter.empty() && !has_under(prefix) && has_under(shorter)) return select(shorter);
+  }
   std::vector<std::uint32_t> rows;
   if (snapshot_) {
     rows = snapshot_->select(prefix);
@@ -142,6 +182,13 @@ std::vector<std::uint32_t> Content::select(std::string_view prefix) const {
   }
   if (rows.empty() && !prefix.empty()) throw_not_found(prefix);
   return rows;
+}
+
+bool Content::has_under(std::string_view prefix) const {
+  for (std::uint32_t i = 0; i < size(); ++i) {
+    if (is_under(row(i).name, prefix)) return true;
+  }
+  return false;
 }
 
 std::uint32_t Content::find(std::string_view name) const {
@@ -156,11 +203,13 @@ std::uint32_t Content::find(std::string_view name) const {
 
 void Content::throw_not_found(std::string_view name) const {
   std::vector<std::string> names;
-  for (std::uint32_t i = 0; i < size(); ++i) names.emplace_back(row(i).name);
+  const std::string quoted = fmt::format("\"{}\"", name);  // a string key that looks like an int
+  for (std::uint32_t i = 0; i < size(); ++i) {
+    names.emplace_back(row(i).name);
+    if (names.back() == quoted) throw_no_tensor(name, suggestion(std::span(&quoted, 1)) + ", quoted");
+  }
   const std::string close = suggestion(close_matches(name, names));
-  throw Error(ErrorKind::not_found, {.what = "no such tensor",
-                                     .got = std::string(name),
-                                     .hint = close.empty() ? "`tenon ls` lists the names" : close});
+  throw_no_tensor(name, close.empty() ? "`tenon ls` lists the names" : close);
 }
 
 std::span<const std::byte> Content::bytes(std::uint32_t slot, std::uint64_t begin, std::uint64_t end,
@@ -183,7 +232,7 @@ void Content::read_verified(std::uint32_t slot, std::uint64_t begin, std::uint64
   sink(bytes(slot, begin, end, buffer));
 }
 
-ImportedFile open_file(const fs::path& path, const OpenFileOptions& options) {
+ImportedFile open_file(const fs::path& path, const ImportOptions& options) {
   try {
     return ImportedFile::open(path, options);
   } catch (const Error& error) {
@@ -199,7 +248,7 @@ Opened open_content(const std::string& store, const std::string& argument) {
     return {open_path(file), file, has_path ? argument.substr(*end + 1) : "", has_path};
   }
   Target target = split_target(argument);
-  return {Content(open_store(store).snapshot(target.rev)), target.rev, target.path, target.has_path};
+  return {Content(open_rev(store, target.rev)), target.rev, target.path, target.has_path};
 }
 
 std::uint32_t find_tensor(const Opened& opened) {
@@ -212,26 +261,22 @@ std::uint32_t find_tensor(const Opened& opened) {
                .hint = fmt::format("`tenon ls {}` lists the names", printable(opened.label))});
 }
 
-std::uint64_t element_count(const TensorRow& row) {
+std::uint64_t element_count(const TensorRow& row) noexcept {
+  if (std::find(row.shape.begin(), row.shape.end(), 0) != row.shape.end()) return 0;
   std::uint64_t count = 1;
   for (std::int64_t extent : row.shape) {
-    if (extent < 0 || __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) {
-      throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more elements than can be counted", row.name),
-                                     .got = format_shape(row.shape)});
-    }
+    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count)) return uncountable;
   }
   return count;
 }
 
-std::uint64_t tensor_bytes(const TensorRow& row) {
+std::uint64_t tensor_bytes(const TensorRow& row) noexcept {
   if (!is_valid(row.dtype)) return 0;
   const std::uint64_t bits = dtype_info(row.dtype).bits;
-  std::uint64_t total = 0;
-  if (__builtin_mul_overflow(element_count(row), bits, &total) || total > UINT64_MAX - 7) {
-    throw Error(ErrorKind::limit, {.what = fmt::format("tensor '{}' has more bytes than can be counted", row.name),
-                                   .got = format_shape(row.shape)});
-  }
-  return (total + 7) / 8;
+  const std::uint64_t count = element_count(row);
+  std::uint64_t bytes = 0;  // bytes that eight elements fill, then the rest
+  if (__builtin_mul_overflow(count / 8, bits, &bytes)) return uncountable;
+  return __builtin_add_overflow(bytes, (count % 8 * bits + 7) / 8, &bytes) ? uncountable : bytes;
 }
 
 bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept {
@@ -253,14 +298,16 @@ bool has_same_elements(const TensorRow& a, const TensorRow& b) {
          std::ranges::equal(a.shape, b.shape) && std::ranges::equal(a.stride, b.stride);
 }
 
+Json countable(std::uint64_t count) { return count == uncountable ? Json() : Json(count); }
+
 Json::Object row_members(const Content& content, const TensorRow& row) {
   Json::Object object = {{"snapshot_id", content.snapshot_id()},
                          {"name", row.name},
                          {"dtype", dtype_name(row.dtype)},
                          {"shape", to_json(row.shape)},
                          {"ndim", row.shape.size()},
-                         {"numel", element_count(row)},
-                         {"nbytes", tensor_bytes(row)},
+                         {"numel", countable(element_count(row))},
+                         {"nbytes", countable(tensor_bytes(row))},
                          {"kind", kind_name(row.kind)},
                          {"requires_grad", row.requires_grad},
                          {"slot_id", row.slot == no_slot ? Json() : Json(row.slot)},
@@ -269,6 +316,8 @@ Json::Object row_members(const Content& content, const TensorRow& row) {
                          {"is_contiguous", is_contiguous(row.shape, row.stride)},
                          {"is_conj", row.is_conj},
                          {"is_neg", row.is_neg}};
+  // JSON is UTF-8, which names of files need not be: the name itself would select nothing.
+  if (!is_valid_utf8(row.name)) object.emplace_back("name_bytes", hex_digits(row.name));
   if (row.slot != no_slot) {
     const SlotRow slot = content.slot(row.slot);
     object.emplace_back("is_view", is_view(row, slot));

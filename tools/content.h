@@ -35,7 +35,8 @@ class Content {
   // The nesting that held the tensors, as indented text.
   std::string structure_text() const;
 
-  // Rows under `prefix` in insertion order. Throws not_found, naming close matches, if there are none.
+  // Rows under `prefix`, which may end in the separator, in insertion order. Throws not_found, naming close matches, if
+  // there are none.
   std::vector<std::uint32_t> select(std::string_view prefix) const;
   // Throws not_found, naming close matches.
   std::uint32_t find(std::string_view name) const;
@@ -48,6 +49,7 @@ class Content {
                      const std::function<void(std::span<const std::byte>)>& sink) const;
 
  private:
+  bool has_under(std::string_view prefix) const;
   [[noreturn]] void throw_not_found(std::string_view name) const;
 
   std::optional<Snapshot> snapshot_;
@@ -55,7 +57,7 @@ class Content {
 };
 
 // Opens a foreign file. Damage to it is a plain failure, none of a store: throws Failure for that.
-ImportedFile open_file(const std::filesystem::path& path, const OpenFileOptions& options = {});
+ImportedFile open_file(const std::filesystem::path& path, const ImportOptions& options = {});
 
 // A Content and what was asked of it.
 struct Opened {
@@ -70,15 +72,20 @@ Opened open_content(const std::string& store, const std::string& argument);
 // The one tensor that was asked for. Throws invalid_argument if that is not said, not_found if it is not there.
 std::uint32_t find_tensor(const Opened& opened);
 
-// Elements, and bytes that they would take if they lay side by side. Throws limit on overflow.
-std::uint64_t element_count(const TensorRow& row);
-std::uint64_t tensor_bytes(const TensorRow& row);
+// Elements, and bytes that they would take if they lay side by side; `uncountable` if those are more than fit, as
+// expanded tensors can have.
+inline constexpr std::uint64_t uncountable = UINT64_MAX;
+std::uint64_t element_count(const TensorRow& row) noexcept;
+std::uint64_t tensor_bytes(const TensorRow& row) noexcept;
 bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride) noexcept;
 // Whether the tensor is less, or in another order, than the whole of its storage.
 bool is_view(const TensorRow& row, const SlotRow& slot);
 
 // Whether they are the same elements of the same slot, in the same order.
 bool has_same_elements(const TensorRow& a, const TensorRow& b);
+
+// null where it is uncountable.
+Json countable(std::uint64_t count);
 
 // Names and facts of a row as SQL and Python call them, too.
 Json::Object row_members(const Content& content, const TensorRow& row);

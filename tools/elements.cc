@@ -341,14 +341,12 @@ void Elements::append_raw(std::vector<std::byte>& out, std::int64_t offset) cons
 }
 
 void Odometer::next() noexcept {
-  const auto shape = elements_.shape();
-  const auto stride = elements_.stride();
-  for (std::size_t d = shape.size(); d-- > 0;) {
-    if (++index_[d] < shape[d]) {
-      offset_ += stride[d];
+  for (std::size_t d = shape_.size(); d-- > 0;) {
+    if (++index_[d] < shape_[d]) {
+      offset_ += stride_[d];
       return;
     }
-    offset_ -= (shape[d] - 1) * stride[d];
+    offset_ -= (shape_[d] - 1) * stride_[d];
     index_[d] = 0;
   }
 }

@@ -111,12 +111,16 @@ class Elements {
 // Row-major offsets of all elements, one after the other.
 class Odometer {
  public:
-  explicit Odometer(const Elements& elements) : elements_(elements), index_(elements.shape().size(), 0) {}
+  explicit Odometer(const Elements& elements) : Odometer(elements.shape(), elements.stride()) {}
+  // Both must outlive this.
+  Odometer(std::span<const std::int64_t> shape, std::span<const std::int64_t> stride)
+      : shape_(shape), stride_(stride), index_(shape.size(), 0) {}
   std::int64_t offset() const noexcept { return offset_; }
   void next() noexcept;
 
  private:
-  const Elements& elements_;
+  std::span<const std::int64_t> shape_;
+  std::span<const std::int64_t> stride_;
   std::vector<std::int64_t> index_;
   std::int64_t offset_ = 0;
 };

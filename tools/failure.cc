@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "tenon/name.h"
 #include "tools/json.h"
+#include "tools/standard_streams.h"
 
 namespace tenon::tools {
 namespace {
@@ -56,11 +55,12 @@ int exit_code_of(ErrorKind kind) noexcept {
 
 void print_error(const Error& error, int code, bool json) {
   if (json) {
-    fmt::print(stderr, "{}\n", as_json(error, code));
+    write_error(as_json(error, code) + "\n");
     return;
   }
-  fmt::print(stderr, "tenon: {}\n", describe(error.facts()));
-  if (!error.facts().hint.empty()) fmt::print(stderr, "hint: {}\n", printable(error.facts().hint));
+  std::string text = fmt::format("tenon: {}\n", describe(error.facts()));
+  if (!error.facts().hint.empty()) text += fmt::format("hint: {}\n", printable(error.facts().hint));
+  write_error(text);
 }
 
 }  // namespace tenon::tools

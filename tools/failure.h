@@ -15,7 +15,7 @@ inline constexpr int no_store = 10;
 inline constexpr int busy = 11;
 inline constexpr int too_new = 13;
 inline constexpr int ref_conflict = 14;
-inline constexpr int interrupted = 130;
+inline constexpr int interrupted = 130;  // by SIGINT; 128 + the signal by others
 }  // namespace exit_code
 
 // Damage to a foreign file, or a name that is taken by something other than a ref, is a plain failure:

@@ -20,7 +20,8 @@ Examples:
 Exit codes: 0 made, 1 something is there already.)"},
     {"import", "Commit checkpoint files",
      R"(Each FILE becomes one snapshot on the ref, the ref's tip its parent, and its snapshot id is printed. The format is
-recognised by content, not by name. Nothing in the file is executed. Bytes that the store already has, from
+recognised by content, not by name: torch's, safetensors, .npy and .npz; a *.index.json, or the folder with it,
+stands for the shards that it names. Nothing in the file is executed. Bytes that the store already has, from
 whatever file, are not written again. Ties and views stay what they are.
 
 Where no store is found, FILE.pt makes ./FILE.tenon. With several files the first failure ends the work: what
@@ -30,6 +31,14 @@ A storage is kept whole, as torch keeps it, also where only a slice of it is in 
 use of it, split where they do not overlap.
 
 A value of --meta is a number or true or false where it reads as one, else text.
+The keys of a flat file are names as they are. The __metadata__ of safetensors stands in the snapshot's metadata under
+"safetensors" (`log --json` shows it) and is written back by export.
+
+A value of --meta is a number or true or false where it reads as one, else text; so are more digits than a number can
+keep.
+
+An object that needs more memory than its size accounts for is refused: some files are made to fill a machine. For
+one that you trust, --max-memory says how much its values may take, and its tensors' names; bytes of tensors do not count.
 
 Examples:
   tenon import model.pt
@@ -39,16 +48,33 @@ Examples:
   tenon import stream.bin --offset 4096            # a file of torch within another
 
 Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
-    {"export", "Write a snapshot as a file that torch.load reads",
-     R"(The format goes by the ending of OUT: .pt, .pth, .bin and .ckpt are written as torch.save does and read by
-torch.load(weights_only=True). One record per storage: what was tied or a view is so again. Digests are checked
-on the way, and OUT appears only when it is complete; a file that is there is replaced.
+    {"export", "Write a snapshot as a file for other programs",
+     R"(The format goes by the ending of OUT, or --format. Digests are checked on the way, and OUT appears only when it is
+complete; a file that is there is replaced and its permissions kept, behind a link, too. A device, a pipe, and what
+belongs to a store are refused.
+
+  torch        .pt .pth .bin .ckpt   as torch.save does, for torch.load(weights_only=True). One record per storage:
+                                     what was tied or a view is so again
+  torchscript  .pt                   see below
+  safetensors  .safetensors          for the safetensors package and what builds on it
+  npz          .npz                  for numpy.load, uncompressed; npy (.npy) for one tensor
+
+safetensors and npz hold names and plain arrays, and nothing else. So numbers and other values are left out, a tensor
+in a nest is called by its path (model/fc.weight; REV:model gives fc.weight), and tied tensors and views are written
+once for each name, in full and contiguous. What such a file cannot say is refused, naming the tensor: quantized,
+conjugated, without data, complex128 in safetensors, bfloat16 and float8 in npz.
+
+A snapshot of a TorchScript archive becomes one again, able to run, where OUT ends in .pt; --format torch writes its
+tensors instead. --format torchscript makes of any other snapshot a module without methods: a dict with string keys is
+a module, each key an attribute, so that C++ reads torch::jit::load(OUT).attr("x").toTensor().
 
 With a PREFIX only that subtree is written, the prefix taken off.
 
 Examples:
   tenon export main model.pt
   tenon export main~3:model/encoder encoder.pt
+  tenon export main:model model.safetensors
+  tenon export main:model/fc.weight weight.npy
   tenon export best weights --format torch
 
 Exit codes: 0 written, 4 the store is damaged there.)"},
@@ -116,6 +142,21 @@ Examples:
   tenon log
   tenon log run7 -n 20
   tenon log --json | jq -r '[.step, .meta.val_loss] | @tsv')"},
+    {"diff", "Show what differs between two snapshots",
+     R"(One row per tensor that is changed, added, removed, renamed (same type, shape and bytes under another name), retyped
+or reshaped. CHANGED is the share of elements whose bits differ; MAX ABS, L2 and REL are over newer - older: its
+largest magnitude, its 2-norm, and that over the older tensor's norm. With --stat only counts.
+
+--by param matches tensors by parameter: without the prefixes of wrappers, such as module. and _orig_mod.
+
+Examples:
+  tenon diff main~1
+  tenon diff main@step:1000:model main@step:2000:model
+  tenon diff main~1 main --stat --exit-code
+  tenon diff eager compiled --by param
+  tenon diff main~1 --json | jq -r 'select(.rel_change > 0.01) | .name'
+
+Exit codes: 0 shown, with --exit-code 1 if anything differs.)"},
     {"ref", "List, set and delete refs",
      R"(A ref is a mutable name for a snapshot; commits move it. Deleting one leaves its snapshots in place.
 
@@ -138,6 +179,64 @@ Examples:
     {"tag list", "List tags", ""},
     {"tag set", "Name a snapshot", ""},
     {"tag delete", "Delete a tag; its snapshot stays", ""},
+    {"reflog", "List what happened to refs, newest first",
+     R"(Every mutation of the store has a number: commits, refs set and deleted, tags, forgetting, and what took one of them
+back. A ref's old places are found here: `tenon ref set` leads it back to any of them. Commits whose snapshots gc has
+taken are left out.
+
+Examples:
+  tenon reflog
+  tenon reflog main -n 10)"},
+    {"undo", "Take back the newest mutation",
+     R"(A ref that a commit or `ref set` moved goes back, a new ref or tag goes, a deleted one comes back, and what was
+forgotten is there again, until gc. Undoing once more takes back the mutation before that one. The snapshot of a
+commit that is undone stays in the store: `tenon reflog` has its id.
+
+Examples:
+  tenon undo --dry-run
+  tenon undo
+
+Exit codes: 0 undone, 1 nothing to undo, or gc was faster, 14 a ref has moved since.)"},
+    {"forget", "Forget snapshots that no rule keeps",
+     R"(Rules look at the history of each ref, and a snapshot stays if any of them keeps it; the reasons are shown. Tips of
+refs and what tags point to always stay. What is forgotten is out of history, cannot be opened any more, and comes
+back by `tenon undo` until `tenon gc` gives its space back. Log and ~N go over it.
+
+Of an hour, day, week or month (local time) the newest snapshot is kept. --keep-every 1000 keeps the first snapshot
+of each 1000 steps. With --ref, what is in the history of other refs, too, stays.
+
+Examples:
+  tenon forget --keep-last 10 --keep-daily 7 --keep-best min:val_loss:3 --dry-run
+  tenon forget --keep-last 5 --keep-every 1000 --ref run7
+  tenon forget main~3                # this one
+  tenon forget --unreachable         # what deleted and moved refs left behind
+
+Exit codes: 0 done, 2 nothing says what to keep.)"},
+    {"gc", "Give the space of forgotten snapshots back",
+     R"(Beside readers and writers: nobody waits, and a snapshot that somebody has open stays readable. Segments that nobody
+needs are removed; of those that are needed in part, the rest becomes a hole. It works on a full disk.
+
+Examples:
+  tenon gc --dry-run
+  tenon forget --keep-last 10 && tenon gc
+
+Exit codes: 0 done, 3 something could not be given back for want of space.)"},
+    {"du", "Show what each snapshot costs",
+     R"(FORGETTING FREES is what `tenon gc` would give back after forgetting that snapshot alone: bytes that no other one
+needs. What several share is nobody's alone, so the column does not add up to the total.
+
+Examples:
+  tenon du
+  tenon du --summary
+  tenon du --json | jq -r 'select(.schema == "du/1") | [.freed_bytes, .snapshot_id] | @tsv' | sort -n)"},
+    {"clone", "Copy a store that is in use",
+     R"(DIR becomes a store with everything that STORE had at one moment, its refs, tags and forgotten snapshots too. Others
+may read and write STORE meanwhile. Every byte of the copy is checked.
+
+Examples:
+  tenon clone run.tenon /backup/run.tenon
+
+Exit codes: 0 copied, 1 DIR is there already, 4 STORE is damaged.)"},
     {"bundle", "Write one snapshot as a single-file store",
      R"(OUT opens like any store, read-only, and answers to REV and to main. Digests are checked on the way.
 
@@ -148,17 +247,26 @@ Examples:
 Exit codes: 0 written, 1 OUT is there already, 4 the store is damaged there.)"},
     {"verify", "Look for damage",
      R"(Checks every checksum of superblock, segments, heads, journal and catalog; with --read-data every stored byte, too.
-One line per damaged place says file, offset, and how many snapshots it hurts.
+--read-data=2/7 reads a seventh of the data: seven runs, 1/7 to 7/7, read all of it.
+Where all of that is whole, structures are read, too. One line per damaged place says file, offset, and how many
+snapshots it hurts.
 
 Examples:
   tenon verify
   tenon verify --read-data --json
+  tenon verify --read-data=$(date +%u)/7
   tenon --store best.tenon verify --read-data
 
 Exit codes: 0 no damage, 4 damage.)"},
     {"repair", "Rebuild everything that is derived",
      R"(Makes catalog, refs, tags and heads anew from the segments and the journal, which hold the truth. What cannot be
-kept is listed. Other processes may go on reading.
+kept is listed. Forgotten snapshots stay forgotten. Other processes may go on reading.
+
+With --from, damaged storages and segments are taken from another store or a bundle, where it has the same bytes.
+
+Examples:
+  tenon repair
+  tenon repair --from /backup/run.tenon
 
 Exit codes: 0 all kept, 3 something was dropped.)"},
     {"completion", "Print a completion script for a shell",
@@ -174,12 +282,14 @@ Exit codes: 0 all kept, 3 something was dropped.)"},
 const std::string_view general_help =
     R"(The store is --store, else TENON_STORE, else the nearest *.tenon or .tenon in this folder or above.
 
-A REV is a ref (main), a tag, or a snapshot id by 4 or more digits, ~N going back N commits: main~3.
-REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show`, `cat` and `globals` also take a
-file's path.
+A REV is a ref (main), a tag, or a snapshot id by 4 or more digits. @ selects from its history: main@2026-11-20,
+main@2026-11-20T1530 (the newest made until then), main@step:1200, main@min:val_loss, main@max:accuracy. ~N goes back
+N commits: main~3, main@step:1200~1. REV:PATH names a tensor or a subtree: main:model/fc.weight. `ls`, `tree`, `show`,
+`cat` and `globals` also take a file's path.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage, 3 done in
-part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted.
+part, 4 damage found, 10 no store, 11 busy, 13 format too new, 14 ref conflict, 130 interrupted
+(128 + N by signal N).
 
 `tenon help VERB` tells more, with examples.)";
 

@@ -12,18 +12,58 @@ namespace {
 
 constexpr std::uint64_t interrupt_interval = 1 << 20;  // elements between two looks at Ctrl-C
 
-void add(Statistics& statistics, double value, bool& is_first) {
+// Statistics of some values, and the mean of those (Welford).
+struct Running {
+  Statistics statistics;
+  double count = 0;   // that are not NaN
+  double rest = 0;    // what rounding took from the sum (Neumaier)
+  double origin = 0;  // the first value
+  double mean = 0;    // of what the others are beyond it
+};
+
+void add(Running& running, double value, std::uint64_t times) {
+  Statistics& statistics = running.statistics;
   if (std::isnan(value)) {
-    ++statistics.nan_count;
+    statistics.nan_count += times;
     return;
   }
-  statistics.inf_count += std::isinf(value) ? 1 : 0;
-  statistics.zero_count += value == 0 ? 1 : 0;
-  statistics.min = is_first ? value : std::min(statistics.min, value);
-  statistics.max = is_first ? value : std::max(statistics.max, value);
-  statistics.sum += value;
-  statistics.sum_squares += value * value;
-  is_first = false;
+  statistics.inf_count += std::isinf(value) ? times : 0;
+  statistics.zero_count += value == 0 ? times : 0;
+  statistics.min = running.count == 0 ? value : std::min(statistics.min, value);
+  statistics.max = running.count == 0 ? value : std::max(statistics.max, value);
+  const auto weight = static_cast<double>(times);
+  const double sum = statistics.sum + value * weight;
+  const bool is_sum_larger = std::abs(statistics.sum) >= std::abs(value * weight);
+  running.rest += is_sum_larger ? (statistics.sum - sum) + value * weight : (value * weight - sum) + statistics.sum;
+  statistics.sum = sum;
+  if (running.count == 0) running.origin = value;
+  running.count += weight;
+  const double shifted = value - running.origin;  // exact for values that are close, however large they are
+  const double deviation = shifted - running.mean;
+  running.mean += deviation * (weight / running.count);
+  statistics.squared_deviations += deviation * (shifted - running.mean) * weight;
+}
+
+// The dimensions of a tensor that lead to other elements, and how often each of those occurs.
+struct Walk {
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> stride;
+  std::uint64_t steps = 1;  // UINT64_MAX if there are more
+  std::uint64_t times = 1;
+};
+
+Walk plan_walk(const Elements& elements) {
+  Walk walk;
+  for (std::size_t d = 0; d < elements.shape().size(); ++d) {
+    const auto extent = static_cast<std::uint64_t>(elements.shape()[d]);
+    std::uint64_t& product = elements.stride()[d] == 0 ? walk.times : walk.steps;
+    if (__builtin_mul_overflow(product, extent, &product)) product = UINT64_MAX;
+    if (elements.stride()[d] == 0) continue;
+    walk.shape.push_back(elements.shape()[d]);
+    walk.stride.push_back(elements.stride()[d]);
+  }
+  if (walk.times == 0) walk.steps = 0;
+  return walk;
 }
 
 // Calls `visit` with the finite value of every `step`-th element.
@@ -39,31 +79,30 @@ void for_each_finite(const Elements& elements, std::uint64_t step, Visit visit) 
 
 }  // namespace
 
+bool is_too_long_a_walk(const Elements& elements) noexcept { return plan_walk(elements).steps > walked_max; }
+
 std::optional<Statistics> compute_statistics(const Elements& elements) {
-  Statistics statistics;
-  bool is_first = true;
-  Odometer odometer(elements);
-  for (std::uint64_t i = 0, count = elements.count(); i < count; ++i, odometer.next()) {
+  Running running;
+  const Walk walk = plan_walk(elements);
+  Odometer odometer(walk.shape, walk.stride);
+  for (std::uint64_t i = 0; i < walk.steps; ++i, odometer.next()) {
     if (i % interrupt_interval == 0) check_interrupt();
     const auto value = magnitude(elements.at(odometer.offset()), elements.dtype());
     if (!value) return std::nullopt;
-    add(statistics, *value, is_first);
+    add(running, *value, walk.times);
   }
-  return statistics;
+  if (std::isfinite(running.rest)) running.statistics.sum += running.rest;
+  return running.statistics;
 }
 
 Summary summarize(const Statistics& statistics, std::uint64_t element_count) {
   Summary summary;
   if (element_count <= statistics.nan_count) return summary;
-  const auto count = static_cast<double>(element_count - statistics.nan_count);
-  const double mean = statistics.sum / count;
   summary.min = statistics.min;
   summary.max = statistics.max;
-  summary.mean = mean;
-  // Rounding can leave a variance of equal values just below zero; NaN (from infinities) must stay NaN.
-  const double variance = statistics.sum_squares / count - mean * mean;
-  summary.std = std::sqrt(variance < 0 ? 0 : variance);
-  summary.norm = std::sqrt(statistics.sum_squares);
+  summary.mean = mean_of(statistics, element_count);
+  summary.std = std_of(statistics, element_count);
+  summary.norm = norm_of(statistics, element_count);
   return summary;
 }
 

@@ -11,7 +11,13 @@
 
 namespace tenon::tools {
 
-// nullopt for packed, raw and quantized types. Reads every element; throws Interrupted.
+// More elements than this are not walked: some seconds.
+inline constexpr std::uint64_t walked_max = std::uint64_t{1} << 30;
+
+// Whether that is too many elements to look at, those that an expanded dimension repeats counted once.
+bool is_too_long_a_walk(const Elements& elements) noexcept;
+// nullopt for packed, raw and quantized types. Reads every element once that an expanded dimension repeats; throws
+// Interrupted. REQUIRES: !is_too_long_a_walk(elements).
 std::optional<Statistics> compute_statistics(const Elements& elements);
 
 // What is told of statistics; nullopt where there is no value that is not NaN.

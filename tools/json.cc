@@ -44,7 +44,9 @@ Library convert(const Json& json) { return std::visit(Converter{}, json.value())
 
 Library parse_scalar(const std::string& text) {
   Library parsed = Library::parse(text, nullptr, false);
-  return parsed.is_number() || parsed.is_boolean() ? parsed : Library(text);
+  // Digits alone that became a float were too many to be kept.
+  const bool is_rounded = parsed.is_number_float() && text.find_first_of(".eE") == std::string::npos;
+  return (parsed.is_number() && !is_rounded) || parsed.is_boolean() ? parsed : Library(text);
 }
 
 }  // namespace

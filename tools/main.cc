@@ -1,7 +1,4 @@
 // The `tenon` command: parse, one or a few library calls, print.
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <exception>
 #include <string_view>
 
@@ -9,6 +6,7 @@
 #include "tools/failure.h"
 #include "tools/output.h"
 #include "tools/progress.h"
+#include "tools/standard_streams.h"
 
 namespace {
 
@@ -34,8 +32,8 @@ template <typename Action>
 int guarded(bool json, Action action) {
   try {
     return action();
-  } catch (const Interrupted&) {
-    return fail(Error(ErrorKind::io, {.what = "interrupted"}), exit_code::interrupted, json);
+  } catch (const Interrupted& interrupted) {
+    return fail(Error(ErrorKind::io, {.what = "interrupted"}), interrupted.exit_code, json);
   } catch (const Failure& failure) {
     return fail(failure.error, failure.code, json);
   } catch (const Error& error) {
@@ -44,12 +42,15 @@ int guarded(bool json, Action action) {
     return fail(Error(ErrorKind::limit, {.what = "out of memory"}), exit_code::failed, json);
   } catch (const std::exception& error) {
     return fail(Error(ErrorKind::io, {.what = error.what()}), exit_code::failed, json);
+  } catch (...) {
+    return fail(Error(ErrorKind::io, {.what = "failed for no known reason"}), exit_code::failed, json);
   }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_closed_streams();
   install_signal_handlers();
   const bool json = asks_for_json(argc, argv);
   Output output(json);

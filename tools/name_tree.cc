@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <unordered_map>
 #include <utility>
@@ -14,15 +15,16 @@ namespace {
 
 constexpr std::size_t depth_max = 128;  // deeper names keep their rest in one label: nesting is a file's to choose
 
-// While the tree grows, children are found by label.
+// While the tree grows, children are found by label, and by whether they are a tensor: of the names "a." and "a.b" the
+// first is one under the label that is a branch of the second.
 struct Growing {
   NameNode node;
   std::vector<Growing> children;
-  std::unordered_map<std::string, std::size_t> by_label;
+  std::array<std::unordered_map<std::string, std::size_t>, 2> by_label;  // of branches; of tensors
 };
 
-Growing& child(Growing& parent, const std::string& label) {
-  const auto [found, is_new] = parent.by_label.try_emplace(label, parent.children.size());
+Growing& child(Growing& parent, const std::string& label, bool is_tensor) {
+  const auto [found, is_new] = parent.by_label[is_tensor ? 1 : 0].try_emplace(label, parent.children.size());
   if (is_new) {
     parent.children.emplace_back();
     parent.children.back().node.label = label;
@@ -30,16 +32,21 @@ Growing& child(Growing& parent, const std::string& label) {
   return parent.children[found->second];
 }
 
+void add_bytes(NameNode& node, std::uint64_t nbytes) {
+  if (__builtin_add_overflow(node.nbytes, nbytes, &node.nbytes)) node.nbytes = uncountable;
+}
+
 void insert(Growing& root, const Content& content, std::uint32_t index) {
   const TensorRow row = content.row(index);
   const std::uint64_t nbytes = tensor_bytes(row);
   Growing* at = &root;
   root.node.tensors += 1;
-  root.node.nbytes += nbytes;
-  for (const std::string& label : split_name(row.name)) {
-    at = &child(*at, label);
+  add_bytes(root.node, nbytes);
+  const std::vector<std::string> labels = split_name(row.name);
+  for (const std::string& label : labels) {
+    at = &child(*at, label, &label == &labels.back());
     at->node.tensors += 1;
-    at->node.nbytes += nbytes;
+    add_bytes(at->node, nbytes);
   }
   at->node.row = index;
 }
@@ -86,7 +93,7 @@ bool extends(const Run& run, std::uint64_t number, std::string_view rest, const 
 void absorb(NameNode& node, Run& run, const NameNode& next) {
   ++run.last;
   node.tensors += next.tensors;
-  node.nbytes += next.nbytes;
+  add_bytes(node, next.nbytes);
   node.folded += 1;
   node.label = fmt::format("[{}-{}]{}", run.first, run.last, run.rest);
 }

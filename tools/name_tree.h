@@ -18,7 +18,7 @@ struct NameNode {
   std::optional<std::uint32_t> row;  // set: a tensor, without children
   std::vector<NameNode> children;    // in insertion order
   std::uint64_t tensors = 0;
-  std::uint64_t nbytes = 0;  // sum over the tensors
+  std::uint64_t nbytes = 0;  // sum over the tensors, or uncountable
   std::uint64_t folded = 1;  // nodes that this one stands for, alike but for their number
 };
 

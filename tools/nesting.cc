@@ -70,6 +70,10 @@ std::vector<std::byte> wrap(std::span<const std::byte> pickle, const Path& path)
 }  // namespace
 
 void nest_under(Draft& draft, std::string_view prefix) {
+  if (!is_valid_utf8(prefix)) {
+    throw Error(ErrorKind::invalid_argument,
+                {.what = "a prefix is UTF-8, as the strings of a structure are", .got = std::string(prefix)});
+  }
   const Path path = parse_name(prefix);
   if (path.empty()) return;
   draft.structure = wrap(draft.structure, path);

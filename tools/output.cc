@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "tenon/error.h"
+#include "tools/standard_streams.h"
 
 namespace tenon::tools {
 namespace {
@@ -81,7 +82,7 @@ void Output::end_record() { line("}"); }
 void Output::note(std::string_view text) {
   if (json_) return;
   flush();  // so that both streams on one terminal keep their order
-  fmt::print(stderr, "{}\n", text);
+  write_error(fmt::format("{}\n", text));
 }
 
 void Output::flush() {

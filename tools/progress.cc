@@ -5,25 +5,43 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
+#include "tools/standard_streams.h"
 #include "tools/text.h"
 
 namespace tenon::tools {
 namespace {
 
-constexpr int interrupted_exit = 130;
+constexpr int signal_exit_base = 128;  // as shells count
 constexpr std::chrono::milliseconds draw_interval{100};
 constexpr std::chrono::milliseconds first_draw_after{300};  // what is done sooner needs no progress
 
 // Lock-free atomics are all that a signal handler may touch.
 std::atomic<int> polling_depth{0};
 std::atomic<bool> interrupt_requested{false};
+std::atomic<int> interrupting_signal{SIGINT};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
-void on_interrupt(int) {
-  const bool was_requested = interrupt_requested.exchange(true);
-  if (was_requested || polling_depth.load() == 0) _exit(interrupted_exit);
+void on_interrupt(int signal) {
+  const bool was_requested = interrupt_requested.load();
+  if (!was_requested) interrupting_signal.store(signal);
+  interrupt_requested.store(true);
+  if (was_requested || polling_depth.load() == 0) _exit(signal_exit_base + signal);
+}
+
+// What `nohup` and shells have their children ignore stays ignored.
+void keep_ignored_or_set(int signal, const struct sigaction& action) {
+  struct sigaction before {};
+  sigaction(signal, nullptr, &before);
+  if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+}
+
+// A dumb terminal can neither return to the begin of a line nor clear it.
+bool is_drawable() {
+  const char* const term = std::getenv("TERM");
+  return isatty(STDERR_FILENO) == 1 && (term == nullptr || std::strcmp(term, "dumb") != 0);
 }
 
 std::string render(const std::string& label, const tenon::Progress& progress, double seconds) {
@@ -43,18 +61,19 @@ void install_signal_handlers() {
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) keep_ignored_or_set(signal, action);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void check_interrupt() {
-  if (interrupt_requested.load(std::memory_order_relaxed)) throw Interrupted{};
+  if (interrupt_requested.load(std::memory_order_relaxed))
+    throw Interrupted{signal_exit_base + interrupting_signal.load()};
 }
 
 Progress::Progress(std::string label, bool quiet)
     : label_(std::move(label)),
-      visible_(!quiet && isatty(STDERR_FILENO) == 1),
+      visible_(!quiet && is_drawable()),
       begin_(Clock::now()),
       next_draw_(begin_ + first_draw_after) {
   polling_depth.fetch_add(1);
@@ -62,7 +81,7 @@ Progress::Progress(std::string label, bool quiet)
 
 Progress::~Progress() {
   polling_depth.fetch_sub(1);
-  if (drawn_) std::fputs("\r\x1b[K", stderr);
+  if (drawn_) write_error("\r\x1b[K");
 }
 
 std::function<void(const tenon::Progress&)> Progress::callback() {
@@ -80,8 +99,7 @@ void Progress::report(const tenon::Progress& progress) {
 
 void Progress::draw(const tenon::Progress& progress, Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - begin_).count();
-  fmt::print(stderr, "\r{}\x1b[K", render(label_, progress, seconds));
-  std::fflush(stderr);
+  write_error(fmt::format("\r{}\x1b[K", render(label_, progress, seconds)));
   drawn_ = true;
 }
 

@@ -1,4 +1,4 @@
-// Progress for people, and Ctrl-C.
+// Progress for people, and Ctrl-C, SIGTERM and SIGHUP, of which all that is said of Ctrl-C holds.
 //
 // While a Progress lives, Ctrl-C asks the operation to stop: its next report throws Interrupted, the library
 // unwinds and removes what it had begun. A second Ctrl-C, or one at any other time, ends the process at once;
@@ -14,9 +14,11 @@
 
 namespace tenon::tools {
 
-struct Interrupted {};
+struct Interrupted {
+  int exit_code;  // 128 + the signal
+};
 
-// SIGINT as above; SIGPIPE and SIGXFSZ become errors of the call that met them.
+// The signals as above; SIGPIPE and SIGXFSZ become errors of the call that met them.
 void install_signal_handlers();
 // Throws Interrupted if Ctrl-C was pressed while a Progress lives.
 void check_interrupt();

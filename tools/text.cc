@@ -29,13 +29,65 @@ std::string format_tm(const std::tm& tm, char separator) {
                      tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
-bool begins_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0u) != 0x80u; }
+struct Range {
+  char32_t first;
+  char32_t last;
+};
 
-// Bytes of the first `count` characters.
-std::size_t prefix_bytes(std::string_view text, std::size_t count) {
+bool is_in(std::span<const Range> ranges, char32_t character) {
+  return std::ranges::any_of(ranges, [&](const Range& r) { return character >= r.first && character <= r.last; });
+}
+
+// Columns of a terminal: two for what East Asian scripts and emoji take, none for marks that stand on another
+// character.
+std::size_t columns_of(char32_t character) {
+  static constexpr std::array marks{Range{0x300, 0x36f},   Range{0x483, 0x489},   Range{0x591, 0x5bd},
+                                    Range{0x610, 0x61a},   Range{0x64b, 0x65f},   Range{0x1ab0, 0x1aff},
+                                    Range{0x1dc0, 0x1dff}, Range{0x20d0, 0x20ff}, Range{0xfe00, 0xfe0f},
+                                    Range{0xfe20, 0xfe2f}};
+  static constexpr std::array wide{Range{0x1100, 0x115f},   Range{0x2e80, 0x303e},   Range{0x3041, 0x4dbf},
+                                   Range{0x4e00, 0xa4cf},   Range{0xa960, 0xa97f},   Range{0xac00, 0xd7a3},
+                                   Range{0xf900, 0xfaff},   Range{0xfe30, 0xfe6f},   Range{0xff00, 0xff60},
+                                   Range{0xffe0, 0xffe6},   Range{0x1f300, 0x1f64f}, Range{0x1f680, 0x1f6ff},
+                                   Range{0x1f900, 0x1f9ff}, Range{0x20000, 0x3fffd}};
+  if (character < 0x300) return 1;
+  return is_in(marks, character) ? 0 : is_in(wide, character) ? 2 : 1;
+}
+
+struct Character {
+  std::size_t bytes;
+  std::size_t columns;
+};
+
+// The one that `text`, which is not empty and UTF-8, begins with.
+Character first_character(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t bytes = std::min<std::size_t>(text.size(), lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4);
+  char32_t character = bytes == 1 ? lead : lead & (0x7fu >> bytes);
+  for (std::size_t i = 1; i < bytes; ++i) character = character << 6 | (static_cast<unsigned char>(text[i]) & 0x3fu);
+  return {bytes, columns_of(character)};
+}
+
+// Bytes of the most characters that take at most `columns`.
+std::size_t prefix_bytes(std::string_view text, std::size_t columns) {
   std::size_t at = 0;
-  for (; at < text.size(); ++at) {
-    if (begins_character(text[at]) && count-- == 0) break;
+  while (at < text.size()) {
+    const Character next = first_character(text.substr(at));
+    if (next.columns > columns) break;
+    columns -= next.columns;
+    at += next.bytes;
+  }
+  return at;
+}
+
+// Where the last characters begin that take at most `columns`.
+std::size_t suffix_begin(std::string_view text, std::size_t columns) {
+  std::size_t left = display_width(text);
+  std::size_t at = 0;
+  while (left > columns) {
+    const Character next = first_character(text.substr(at));
+    left -= next.columns;
+    at += next.bytes;
   }
   return at;
 }
@@ -64,6 +116,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::string format_bytes(std::uint64_t bytes) {
   constexpr std::array units = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   if (bytes < 1024) return fmt::format("{} B", bytes);
+  if (bytes == UINT64_MAX) return "over 16 EiB";  // as sizes are that cannot be counted
   double value = static_cast<double>(bytes) / 1024;
   std::size_t unit = 0;
   while (value >= 1023.95 && unit + 1 < units.size()) {
@@ -120,7 +173,13 @@ std::string_view kind_name(TensorKind kind) {
 }
 
 std::size_t display_width(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins_character));
+  std::size_t width = 0;
+  while (!text.empty()) {
+    const Character next = first_character(text);
+    width += next.columns;
+    text.remove_prefix(next.bytes);
+  }
+  return width;
 }
 
 std::string elide_middle(std::string_view text, std::size_t width) {
@@ -129,8 +188,7 @@ std::string elide_middle(std::string_view text, std::size_t width) {
   if (width < 2) return width == 1 ? "…" : "";
   const std::size_t tail = (width - 1) / 2;
   const std::size_t head = width - 1 - tail;
-  return fmt::format("{}…{}", text.substr(0, prefix_bytes(text, head)),
-                     text.substr(prefix_bytes(text, characters - tail)));
+  return fmt::format("{}…{}", text.substr(0, prefix_bytes(text, head)), text.substr(suffix_begin(text, tail)));
 }
 
 std::string pad_right(std::string_view text, std::size_t width) {

@@ -13,8 +13,8 @@
 
 namespace tenon::tools {
 
-std::string format_bytes(std::uint64_t bytes);                          // "160 B", "1.2 MiB"
-std::string format_count(std::uint64_t count);                          // "10,000"
+std::string format_bytes(std::uint64_t bytes);  // "160 B", "1.2 MiB"; the largest: "over 16 EiB"
+std::string format_count(std::uint64_t count);  // "10,000"
 std::string format_plural(std::uint64_t count, std::string_view noun);  // "1 tensor", "2 tensors"
 std::string format_shape(std::span<const std::int64_t> extents);        // "[10, 4]"
 std::string format_number(double value);                                // six digits
@@ -24,9 +24,9 @@ std::string short_id(const SnapshotId& id);                             // first
 std::string_view dtype_name(DType dtype);
 std::string_view kind_name(TensorKind kind);
 
-// Characters, not bytes. REQUIRES: `text` is UTF-8.
+// Columns of a terminal, not bytes: two for a wide character. REQUIRES: `text` is UTF-8.
 std::size_t display_width(std::string_view text);
-// At most `width` characters, the middle replaced by an ellipsis: both ends of a tensor's name matter.
+// At most `width` columns, the middle replaced by an ellipsis: both ends of a tensor's name matter.
 std::string elide_middle(std::string_view text, std::size_t width);
 std::string pad_right(std::string_view text, std::size_t width);
 std::string pad_left(std::string_view text, std::size_t width);

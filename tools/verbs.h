@@ -29,6 +29,7 @@ struct ImportArguments {
   std::vector<std::string> meta;  // KEY=VALUE
   std::optional<std::int64_t> step;
   std::string prefix;
+  std::uint64_t max_memory_bytes = 0;  // 0: as ImportOptions has it
   std::uint64_t offset = 0;
   bool compact = false;
 };
@@ -79,6 +80,16 @@ struct LogArguments {
 };
 int run_log(const Globals& globals, const LogArguments& arguments, Output& output);
 
+struct DiffArguments {
+  std::string older;
+  std::string newer = "main";
+  std::string by = "name";
+  bool stat = false;
+  bool exit_code = false;
+  bool all = false;
+};
+int run_diff(const Globals& globals, const DiffArguments& arguments, Output& output);
+
 // `ref` and `tag` share their listing.
 struct NamesArguments {
   bool tags = false;
@@ -105,12 +116,58 @@ struct DeleteNameArguments {
 };
 int run_delete_name(const Globals& globals, const DeleteNameArguments& arguments, Output& output);
 
+struct ReflogArguments {
+  std::string ref;
+  std::size_t limit = SIZE_MAX;
+};
+int run_reflog(const Globals& globals, const ReflogArguments& arguments, Output& output);
+
+struct UndoArguments {
+  bool dry_run = false;
+};
+int run_undo(const Globals& globals, const UndoArguments& arguments, Output& output);
+
+struct ForgetArguments {
+  std::vector<std::string> revs;
+  std::vector<std::string> refs;
+  std::uint64_t keep_last = 0;
+  std::uint64_t keep_hourly = 0;
+  std::uint64_t keep_daily = 0;
+  std::uint64_t keep_weekly = 0;
+  std::uint64_t keep_monthly = 0;
+  std::int64_t keep_every = 0;
+  std::vector<std::string> keep_best;
+  bool keep_tag = false;
+  bool unreachable = false;
+  bool dry_run = false;
+};
+int run_forget(const Globals& globals, const ForgetArguments& arguments, Output& output);
+
+struct GcArguments {
+  bool dry_run = false;
+};
+int run_gc(const Globals& globals, const GcArguments& arguments, Output& output);
+
+struct DuArguments {
+  bool summary = false;
+};
+int run_du(const Globals& globals, const DuArguments& arguments, Output& output);
+
+struct CloneArguments {
+  std::string store;
+  std::string out;
+};
+int run_clone(const Globals& globals, const CloneArguments& arguments, Output& output);
+
 struct VerifyArguments {
-  bool read_data = false;
+  std::optional<std::string> read_data;  // empty: all of it; else "N/M"
 };
 int run_verify(const Globals& globals, const VerifyArguments& arguments, Output& output);
 
-int run_repair(const Globals& globals, Output& output);
+struct RepairArguments {
+  std::string from;  // empty: no other store
+};
+int run_repair(const Globals& globals, const RepairArguments& arguments, Output& output);
 
 struct BundleArguments {
   std::string rev;

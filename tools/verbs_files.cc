@@ -1,10 +1,12 @@
 // import and export: foreign files in and out.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <filesystem>
+#include <string_view>
+#include <vector>
 
 #include "tenon/formats.h"
 #include "tenon/name.h"
@@ -31,9 +33,8 @@ Store open_or_make_store(const Globals& globals, const std::string& first_file, 
   return store;
 }
 
-// Copies what describes the tensors; their bytes stay with the file.
-Draft make_draft(const ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
-  Draft draft = file.draft();
+Draft make_draft(ImportedFile& file, const std::string& path, const ImportArguments& arguments) {
+  Draft draft = file.take_draft();
   if (arguments.message) {
     draft.message = *arguments.message;
   } else if (draft.message.empty()) {
@@ -46,21 +47,24 @@ Draft make_draft(const ImportedFile& file, const std::string& path, const Import
   return draft;
 }
 
-CommitResult commit(Store& store, const Draft& draft, const std::string& path, const std::string& ref, bool quiet) {
+CommitResult commit(Store& store, const Draft& draft, const std::string& path, bool is_sharded, const std::string& ref,
+                    bool quiet) {
   Progress progress(fmt::format("import {}", printable(path)), quiet);
   try {
     return store.commit(draft, {.ref = ref, .progress = progress.callback()});
   } catch (const Error& error) {
-    // Records are checked when they are read, so a damaged file can also show here.
-    const bool in_file = error.facts().file.starts_with(path);
+    // Records are checked when they are read, so a damaged file can also show here. A folder or an index stands for
+    // files beside it.
+    const fs::path folder = fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path();
+    const std::string& file = error.facts().file;
+    const bool in_file = file.starts_with(path) || (is_sharded && fs::path(file).parent_path() == folder);
     if (error.kind() != ErrorKind::corrupt || !in_file) throw;
     throw Failure{error, exit_code::failed};
   }
 }
 
 void report_import(const std::string& path, const ImportedFile& file, const std::string& ref,
-                   const CommitResult& result, double seconds, Output& output) {
-  const std::size_t tensors = file.draft().tensors.size();
+                   const CommitResult& result, std::size_t tensors, double seconds, Output& output) {
   if (output.is_json()) {
     output.record("import", {{"file", path},
                              {"format", file_format_name(file.format())},
@@ -81,13 +85,14 @@ void report_import(const std::string& path, const ImportedFile& file, const std:
                           format_bytes(result.written_bytes), format_bytes(result.reused_bytes), seconds));
 }
 
-void import_one(Store& store, const std::string& path, const ImportedFile& file, const ImportArguments& arguments,
+void import_one(Store& store, const std::string& path, ImportedFile& file, const ImportArguments& arguments,
                 Output& output) {
   const auto begin = std::chrono::steady_clock::now();
   const Draft draft = make_draft(file, path, arguments);
-  const CommitResult result = commit(store, draft, path, arguments.ref, output.is_json());
+  const CommitResult result =
+      commit(store, draft, path, file.format() == FileFormat::sharded, arguments.ref, output.is_json());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  report_import(path, file, arguments.ref, result, elapsed.count(), output);
+  report_import(path, file, arguments.ref, result, draft.tensors.size(), elapsed.count(), output);
 }
 
 // Some files are committed and stay so; the one that failed and those after it are not.
@@ -98,18 +103,85 @@ int fail_in_part(const Error& error, const std::string& path, Output& output) {
   return exit_code::in_part;
 }
 
-void require_torch_ending(const ExportArguments& arguments) {
-  constexpr std::array<std::string_view, 4> endings = {".pt", ".pth", ".bin", ".ckpt"};
-  const std::string ending = fs::path(arguments.out).extension().string();
-  const bool known = arguments.format.empty() ? std::find(endings.begin(), endings.end(), ending) != endings.end()
-                                              : arguments.format == "torch";
-  if (known) return;
+struct OutFormat {
+  std::string_view name;  // of --format
+  std::vector<std::string_view> endings;
+  FileFormat format;
+  ExportResult (*write)(const Snapshot&, const fs::path&, const ExportOptions&);
+};
+
+const std::vector<OutFormat>& out_formats() {
+  static const std::vector<OutFormat> formats = {
+      {"torch", {".pt", ".pth", ".bin", ".ckpt"}, FileFormat::torch_zip, export_torch},
+      {"torchscript", {}, FileFormat::torchscript, export_torchscript},
+      {"safetensors", {".safetensors"}, FileFormat::safetensors, export_safetensors},
+      {"npz", {".npz"}, FileFormat::npz, export_npz},
+      {"npy", {".npy"}, FileFormat::npy, export_npy}};
+  return formats;
+}
+
+[[noreturn]] void refuse_format(const ExportArguments& arguments, const std::string& ending) {
+  std::vector<std::string_view> names;
+  std::vector<std::string_view> endings;
+  for (const OutFormat& format : out_formats()) {
+    names.push_back(format.name);
+    endings.insert(endings.end(), format.endings.begin(), format.endings.end());
+  }
+  const bool by_ending = arguments.format.empty();
   throw Error(ErrorKind::unsupported,
-              {.what = arguments.format.empty() ? "no format goes by this ending" : "no such format",
+              {.what = by_ending ? "no format goes by this ending" : "no such format",
                .file = arguments.out,
-               .got = arguments.format.empty() ? ending : arguments.format,
-               .wanted = arguments.format.empty() ? ".pt, .pth, .bin or .ckpt" : "torch",
-               .hint = "name the format with --format torch"});
+               .got = by_ending ? ending : arguments.format,
+               .wanted = fmt::format("one of {}", fmt::join(by_ending ? endings : names, ", ")),
+               .hint = fmt::format("name the format with --format {}", fmt::join(names, ", "))});
+}
+
+const OutFormat& find_named(std::string_view name) { return *std::ranges::find(out_formats(), name, &OutFormat::name); }
+
+// By --format, else by the ending; what came from TorchScript goes on running.
+const OutFormat& find_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
+  const std::string ending = fs::path(arguments.out).extension().string();
+  const bool is_named = !arguments.format.empty();
+  if (!is_named && ending == ".pt" && target.path.empty() && holds_torchscript(snapshot))
+    return find_named("torchscript");
+  for (const OutFormat& format : out_formats()) {
+    const bool is_meant =
+        is_named ? arguments.format == format.name : std::ranges::find(format.endings, ending) != format.endings.end();
+    if (is_meant) return format;
+  }
+  refuse_format(arguments, ending);
+}
+
+void report_export(const ExportArguments& arguments, const Target& target, const OutFormat& format,
+                   const Snapshot& snapshot, const ExportResult& result, Output& output) {
+  const std::uint64_t nbytes = fs::file_size(arguments.out);
+  if (output.is_json()) {
+    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
+                             {"prefix", target.path},
+                             {"file", arguments.out},
+                             {"format", file_format_name(format.format)},
+                             {"tensors", result.tensors},
+                             {"unshared_tensors", result.unshared},
+                             {"file_bytes", nbytes}});
+    return;
+  }
+  output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
+                          format_plural(result.tensors, "tensor"), format_bytes(nbytes)));
+  if (result.unshared == 0) return;
+  output.note(fmt::format("hint: {} memory with another; {} cannot say so, and each was written in full",
+                          result.unshared == 1 ? "1 tensor shares" : fmt::format("{} tensors share", result.unshared),
+                          format.name));
+}
+
+// Of what is not there close names are told.
+ExportResult export_as(const OutFormat& format, const Snapshot& snapshot, const std::string& out,
+                       const ExportOptions& options) {
+  try {
+    return format.write(snapshot, out, options);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::not_found) Content(snapshot).select(options.prefix);  // throws, if that is it
+    throw;
+  }
 }
 
 }  // namespace
@@ -119,7 +191,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
   std::size_t done = 0;
   for (const std::string& path : arguments.files) {
     try {
-      const ImportedFile file = open_file(path, {.offset = arguments.offset});
+      ImportedFile file = open_file(path, {.offset = arguments.offset, .max_memory_bytes = arguments.max_memory_bytes});
       if (!store) store = open_or_make_store(globals, path, output);
       import_one(*store, path, file, arguments, output);
       ++done;
@@ -136,26 +208,15 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 }
 
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
-  require_torch_ending(arguments);
   const Target target = split_target(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
+  const OutFormat& format = find_format(arguments, target, snapshot);
+  ExportResult result;
   {
     Progress progress(fmt::format("export {}", printable(arguments.out)), output.is_json());
-    export_torch(snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
+    result = export_as(format, snapshot, arguments.out, {.prefix = target.path, .progress = progress.callback()});
   }
-  const std::uint64_t nbytes = fs::file_size(arguments.out);
-  const std::size_t tensors = snapshot.select(target.path).size();
-  if (output.is_json()) {
-    output.record("export", {{"snapshot_id", to_hex(snapshot.id())},
-                             {"prefix", target.path},
-                             {"file", arguments.out},
-                             {"format", file_format_name(FileFormat::torch_zip)},
-                             {"tensors", tensors},
-                             {"file_bytes", nbytes}});
-  } else {
-    output.note(fmt::format("wrote {}: {}, {}, digests checked", printable(arguments.out),
-                            format_plural(tensors, "tensor"), format_bytes(nbytes)));
-  }
+  report_export(arguments, target, format, snapshot, result, output);
   return exit_code::ok;
 }
 

@@ -50,6 +50,7 @@ struct Portrait {
   std::vector<Share> shares;
   std::optional<Statistics> statistics;
   std::optional<Histogram> histogram;
+  bool is_too_long_a_walk = false;  // so that there are no statistics
 };
 
 Portrait portray(const Content& content, std::uint32_t index, std::size_t bins) {
@@ -62,7 +63,10 @@ Portrait portray(const Content& content, std::uint32_t index, std::size_t bins) 
   const ByteRange range = all.byte_range(content.slot(row.slot).nbytes);
   std::vector<std::byte> buffer;
   const Elements elements(all, content.bytes(row.slot, range.begin, range.end, buffer));
-  if (!portrait.statistics) portrait.statistics = compute_statistics(elements);
+  if (!portrait.statistics) {
+    portrait.is_too_long_a_walk = is_too_long_a_walk(elements);
+    if (!portrait.is_too_long_a_walk) portrait.statistics = compute_statistics(elements);
+  }
   portrait.histogram = compute_histogram(elements, bins, histogram_samples_max);
   return portrait;
 }
@@ -159,6 +163,9 @@ void print_portrait(const Content& content, const Portrait& portrait, Output& ou
   }
   const std::uint64_t elements = element_count(portrait.row);
   if (portrait.statistics) print_statistics(*portrait.statistics, elements, output);
+  if (portrait.is_too_long_a_walk) {
+    print_fact(output, "values", fmt::format("not computed: {}", format_plural(elements, "element")));
+  }
   if (portrait.histogram) print_histogram(*portrait.histogram, elements, output);
 }
 

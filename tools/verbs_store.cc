@@ -1,8 +1,10 @@
 // init, verify, repair, bundle: a store as a whole.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <filesystem>
 
+#include "tenon/formats.h"
 #include "tenon/name.h"
 #include "tenon/store.h"
 #include "tools/failure.h"
@@ -68,6 +70,21 @@ void print_report(const VerifyReport& report, const fs::path& path, Output& outp
                           report.damage.empty() ? "no damage" : format_plural(report.damage.size(), "damaged place")));
 }
 
+VerifyOptions options_of(const VerifyArguments& arguments) {
+  VerifyOptions options{.read_data = arguments.read_data.has_value()};
+  if (!arguments.read_data || arguments.read_data->empty()) return options;
+  const std::string& text = *arguments.read_data;
+  const char* const end = text.data() + text.size();
+  const auto part = std::from_chars(text.data(), end, options.part);
+  const bool has_slash = part.ec == std::errc{} && part.ptr != end && *part.ptr == '/';
+  const auto parts = has_slash ? std::from_chars(part.ptr + 1, end, options.parts) : part;
+  if (!has_slash || parts.ec != std::errc{} || parts.ptr != end) {
+    throw Error(ErrorKind::invalid_argument,
+                {.what = "--read-data takes a part as N/M", .got = text, .wanted = "1/10 to 10/10, say"});
+  }
+  return options;
+}
+
 }  // namespace
 
 int run_init(const Globals&, const InitArguments& arguments, Output& output) {
@@ -86,7 +103,10 @@ int run_verify(const Globals& globals, const VerifyArguments& arguments, Output&
   VerifyReport report;
   {
     Progress progress("verify", output.is_json());
-    report = Store::verify(path, {.read_data = arguments.read_data, .progress = progress.callback()});
+    VerifyOptions options = options_of(arguments);
+    options.progress = progress.callback();
+    report = Store::verify(path, options);
+    if (report.damage.empty()) report.damage = check_structures(Store::open(path));
   }
   print_report(report, path, output);
   if (report.damage.empty()) return exit_code::ok;
@@ -94,15 +114,20 @@ int run_verify(const Globals& globals, const VerifyArguments& arguments, Output&
   return exit_code::damage;
 }
 
-int run_repair(const Globals& globals, Output& output) {
+int run_repair(const Globals& globals, const RepairArguments& arguments, Output& output) {
   const fs::path path = store_path(globals);
-  const RepairReport report = Store::repair(path);
+  RepairOptions options;
+  if (!arguments.from.empty()) options.from = arguments.from;
+  const RepairReport report = Store::repair(path, options);
   if (output.is_json()) {
     output.record("repair", {{"store", path.string()},
                              {"snapshots", report.snapshots},
                              {"refs", report.refs},
+                             {"forgotten", report.forgotten},
+                             {"mended", to_json(std::span<const std::string>(report.mended))},
                              {"dropped", to_json(std::span<const std::string>(report.dropped))}});
   } else {
+    for (const std::string& line : report.mended) output.line(fmt::format("mended: {}", printable(line)));
     for (const std::string& line : report.dropped) output.line(fmt::format("dropped: {}", printable(line)));
     output.line(fmt::format("{}: {} and {} in order", printable(path.string()),
                             format_plural(report.snapshots, "snapshot"), format_plural(report.refs, "ref")));
@@ -113,7 +138,10 @@ int run_repair(const Globals& globals, Output& output) {
 int run_bundle(const Globals& globals, const BundleArguments& arguments, Output& output) {
   const Store store = open_store(globals.store);
   const SnapshotId id = store.resolve(arguments.rev);
-  make_new([&] { store.bundle(arguments.rev, arguments.out); });
+  {
+    Progress progress(fmt::format("bundle {}", printable(arguments.out)), output.is_json());
+    make_new([&] { store.bundle(arguments.rev, arguments.out, {.progress = progress.callback()}); });
+  }
   const std::uint64_t nbytes = fs::file_size(arguments.out);
   if (output.is_json()) {
     output.record("bundle", {{"snapshot_id", to_hex(id)}, {"file", arguments.out}, {"file_bytes", nbytes}});

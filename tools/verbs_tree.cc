@@ -12,7 +12,7 @@ namespace tenon::tools {
 namespace {
 
 Json::Object to_object(const NameNode& node, const Content& content) {
-  Json::Object object = {{"label", node.label}, {"tensors", node.tensors}, {"nbytes", node.nbytes}};
+  Json::Object object = {{"label", node.label}, {"tensors", node.tensors}, {"nbytes", countable(node.nbytes)}};
   if (node.folded > 1) object.emplace_back("folded", node.folded);
   if (node.row) {
     const TensorRow row = content.row(*node.row);

@@ -29,7 +29,14 @@ TENON_API std::string render_name(const Path& path);
 TENON_API void append_component(std::string& name, const PathKey& key);  // adds '/' unless `name` is empty
 // Throws invalid_argument if `name` renders no path. Every path has one spelling; others are refused (`a/"b"`, `007`).
 TENON_API Path parse_name(std::string_view name);
-// Control characters (and bytes that are no UTF-8) escaped as \xNN, for terminals.
+// What a parameter is called whatever it was wrapped in: of each string key without its wrappers' prefixes, `module.`
+// (DataParallel; leading only), `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`
+// (anywhere): "model/module.fc._orig_mod.weight" is "model/fc.weight". Throws as parse_name does.
+TENON_API std::string param_name(std::string_view name);
+// Control characters, those that turn the direction of text or cannot be seen, and bytes that are no UTF-8, escaped as
+// \xNN, for terminals.
 TENON_API std::string printable(std::string_view text);
+// Keys of files are bytes and need not be: what Python keeps as lone surrogates is not.
+TENON_API bool is_valid_utf8(std::string_view text) noexcept;
 
 }  // namespace tenon

@@ -18,6 +18,7 @@
 #include "tenon/draft.h"
 #include "tenon/error.h"
 #include "tenon/export.h"
+#include "tenon/retention.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
@@ -57,12 +58,28 @@ struct RefInfo {
   std::uint64_t sequence = 0;  // of the mutation that set it
 };
 
+// One mutation of the store.
+struct ReflogEntry {
+  std::uint64_t sequence = 0;
+  std::int64_t at_ns = 0;
+  std::string action;                     // "commit", "set ref", "create tag", "delete", "forget", "restore"
+  std::string ref{};                      // that was changed; empty for forget and restore
+  std::optional<SnapshotId> id{};         // where it leads since
+  std::optional<SnapshotId> previous{};   // where it led before
+  std::optional<std::uint64_t> undoes{};  // the mutation that this one takes back
+  std::vector<SnapshotId> snapshots{};    // that were forgotten or restored
+};
+
 struct OpenOptions {
   Mode mode = Mode::shared;
 };
 
 struct VerifyOptions {
   bool read_data = false;  // hash every storage, too
+  // Only the `part`-th of `parts` shares of the data, chosen by the storages' digests: 1 to `parts`, over which all
+  // data is read once.
+  std::uint32_t part = 1;
+  std::uint32_t parts = 1;
   std::function<void(const Progress&)> progress{};
 };
 
@@ -81,10 +98,27 @@ struct VerifyReport {
   std::uint64_t read_bytes = 0;  // of storages, with read_data
 };
 
+struct CloneReport {
+  std::uint64_t snapshots = 0;
+  std::uint64_t segments = 0;      // that were copied
+  std::uint64_t copied_bytes = 0;  // of them
+};
+
+struct RepairOptions {
+  // Another store, or a bundle, from which damaged storages and segments are taken where it has them. All data is read.
+  std::optional<std::filesystem::path> from{};
+};
+
 struct RepairReport {
   std::uint64_t snapshots = 0;
   std::uint64_t refs = 0;
+  std::uint64_t forgotten = 0;       // snapshots that stay forgotten, and that gc has not taken
+  std::vector<std::string> mended;   // what was taken from the other store, one line each
   std::vector<std::string> dropped;  // what could not be kept, one line each
+};
+
+struct BundleOptions {
+  std::function<void(const Progress&)> progress{};
 };
 
 class StoreState;
@@ -99,10 +133,13 @@ class TENON_API Store {
   const std::filesystem::path& path() const noexcept;
   bool is_bundle() const noexcept;
 
-  // A ref or tag by its exact name, an id prefix of 4 or more hex digits, each optionally followed by ~N (the
-  // N-th first parent). A ref or tag is opened from its head file, without the catalog.
+  // A rev is NAME[@VALUE][~N]. NAME: a ref or tag by its exact name, or an id prefix of 4 or more hex digits. @VALUE
+  // selects from its first-parent ancestry: a date, YYYY-MM-DD[THHMM[SS]] (the newest made before it was over, local
+  // time), step:N (the newest with that step), min:KEY or max:KEY (of a number in the metadata). ~N: the N-th first
+  // parent. A bare ref or tag is opened from its head file, without the catalog.
   Snapshot snapshot(std::string_view rev = "main", const OpenOptions& options = {}) const;
-  // Throws not_found (with close names), invalid_argument (ambiguous prefix).
+  // Throws not_found (with close names, also for a snapshot that was forgotten), invalid_argument (no rev, or an
+  // ambiguous prefix).
   SnapshotId resolve(std::string_view rev) const;
 
   CommitResult commit(const Draft& draft, const CommitOptions& options = {});
@@ -118,16 +155,37 @@ class TENON_API Store {
   // First-parent chain from `rev`, newest first; at most `limit`.
   std::vector<SnapshotInfo> log(std::string_view rev = "main", std::size_t limit = SIZE_MAX) const;
 
+  // What happened to `ref` (to all of the store, if empty), newest first; at most `limit`. Commits whose segments gc
+  // has taken are left out.
+  std::vector<ReflogEntry> reflog(std::string_view ref = {}, std::size_t limit = SIZE_MAX) const;
+  // Takes back the newest mutation that neither was taken back nor takes another back, and says which: a ref moved by a
+  // commit or by hand goes back, a tag or ref made goes, one deleted comes back, and what was forgotten is there again.
+  // The snapshot of a commit that is undone stays in the store. Throws not_found if there is nothing to undo, or if gc
+  // has taken what would be needed.
+  ReflogEntry undo(bool dry_run = false);
+
+  // Forgets the snapshots that no rule keeps. Throws invalid_argument if nothing says what to keep or to forget.
+  ForgetReport forget(const ForgetOptions& options);
+  // Gives the disk space of forgotten snapshots back, beside readers and writers. On a full disk, too.
+  GcReport gc(const GcOptions& options = {});
+  // What each snapshot costs: freed_bytes of one is what gc would free after forgetting it alone.
+  DiskUsage du() const;
+
   // Writes a snapshot as a single-file read-only store, digests checked on the way. Replaces nothing: throws
-  // conflict if `out` exists.
-  void bundle(std::string_view rev, const std::filesystem::path& out) const;
+  // conflict if `out` exists. Until it is whole it stands beside `out` as `<out>.<random>.tmp`.
+  void bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options = {}) const;
+
+  // Makes a consistent copy of the store in the new directory `out`, beside readers and writers. Every byte of the copy
+  // is checked. Throws conflict if `out` exists, corrupt if the store is damaged, unsupported for a bundle.
+  CloneReport clone(const std::filesystem::path& out) const;
 
   // Looks at every checksum; damage is reported, not thrown. Works on stores whose catalog is damaged.
   static VerifyReport verify(const std::filesystem::path& path, const VerifyOptions& options = {});
   // Rebuilds catalog, refs, tags and heads from the segments and the journal.
-  static RepairReport repair(const std::filesystem::path& path);
+  static RepairReport repair(const std::filesystem::path& path, const RepairOptions& options = {});
 
  private:
+  void require_directory(const char* what) const;
   explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<StoreState> state_;
 };

@@ -16,6 +16,8 @@
 
 namespace tenon {
 
+// Small values are in the id itself, so that long lists of numbers cost little more than their ids; other ids are below
+// Structure::size(). A container, a text and an object always are.
 using NodeId = std::uint32_t;
 inline constexpr NodeId no_node = 0xFFFFFFFFu;
 
@@ -69,8 +71,8 @@ class TENON_API Structure {
   static Structure of(const Snapshot& snapshot, std::string_view prefix = {});
 
   NodeId root() const noexcept;
-  std::uint32_t size() const noexcept;  // node ids are below it
-  // REQUIRES: id < size().
+  std::uint32_t size() const noexcept;
+  // REQUIRES: root(), or an id that a node names.
   StructureNode node(NodeId id) const;
 
  private:

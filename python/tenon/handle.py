@@ -86,8 +86,8 @@ class Handle:
         return self._facts["location"]
 
     def stats(self) -> "Optional[dict]":
-        """nan_count, inf_count, zero_count, min, max, sum, sum_squares as counted when it was committed, without reading
-        the bytes; None where none were kept."""
+        """nan_count, inf_count, zero_count, min, max, mean, std (of the population) and norm (2-norm) as counted when it was
+        committed, without reading the bytes; NaNs are counted and otherwise left out. None where nothing was kept."""
         return self._snapshot._core("shared").statistics(self._row)
 
     def numpy(self) -> Any:

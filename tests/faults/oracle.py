@@ -25,6 +25,7 @@ class Tenon:
     """The programs of a build, run with or without the fault shim."""
 
     def __init__(self, build):
+        build = pathlib.Path(build).resolve()  # commands run in folders of their own
         self.command = str(build / "tools" / "tenon")
         self.observer = str(build / "tests" / "faults" / "tenon-fault-observe")
         self.shim = str(build / "tests" / "faults" / "libtenon-fault-shim.so")

@@ -57,6 +57,15 @@ class History:
     def delete(self, kind, name):
         self._add(on_store(kind, "delete", name), **{name: None})
 
+    def undo_commit(self, ref, label):
+        """A commit, and its undoing."""
+        before = self.state.get(ref)
+        self.commit(label, ref)
+        self._add(on_store("undo"), **{ref: before})
+
+    def step(self, command, **changes):
+        self._add(command, **changes)
+
     def repair(self):
         self._add(on_store("repair"))
 
@@ -72,6 +81,12 @@ def plain_history():
     history.delete("ref", "best")
     history.repair()
     history.commit("first")
+    history.undo_commit("side", "second")
+    history.step(on_store("forget", "main~2"), main=["first", "second"], good=["second"])
+    history.step(on_store("gc"))
+    history.commit("second")
+    history.step(on_store("forget", "main~1"), main=["second", "second"])
+    history.step(on_store("gc"))  # thins the first segment
     return history
 
 

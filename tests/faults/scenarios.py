@@ -57,6 +57,11 @@ ONE_SNAPSHOT = [INIT, IMPORT_FIRST]
 TWO_SNAPSHOTS = [*ONE_SNAPSHOT, on_store("import", "{second}", "--ref", "main")]
 
 
+THREE_SNAPSHOTS = [*TWO_SNAPSHOTS, on_store("import", "{first}", "--ref", "main")]
+MORE_TO_FORGET = [on_store("import", "{second}", "--prefix", "other"), on_store("import", "{second}"),
+                  on_store("forget", "main~1", "main~2")]
+
+
 def _without_catalog(store):
     shutil.rmtree(store / "catalog")
 
@@ -65,6 +70,8 @@ def all_scenarios():
     one = {"main": ["first"]}
     two = {"main": ["second", "first"]}
     best = {**two, "best": ["first"]}
+    three = {"main": ["first", "second", "first"]}
+    alone = {"main": ["second"]}
     return [
         Scenario("init", [*INIT, "--json"], None, {}),
         Scenario("import, first", IMPORT_FIRST, {}, one, [INIT]),
@@ -81,6 +88,13 @@ def all_scenarios():
         Scenario("repair, no catalog", on_store("repair"), two, two, TWO_SNAPSHOTS, damage=_without_catalog,
                  rerun=True),
         Scenario("repair, all well", on_store("repair"), two, two, TWO_SNAPSHOTS, rerun=True),
+        Scenario("forget", on_store("forget", "main~1"), three, {"main": ["first", "first"]}, THREE_SNAPSHOTS),
+        # One segment goes whole; of the first one, of which the tip has a part, the rest.
+        Scenario("gc", on_store("gc"), alone, alone, [*ONE_SNAPSHOT, *MORE_TO_FORGET]),
+        Scenario("undo, of a commit", on_store("undo"), two, one, TWO_SNAPSHOTS),
+        Scenario("undo, of forgetting", on_store("undo"), alone, two, [*TWO_SNAPSHOTS, on_store("forget", "main~1")]),
+        Scenario("clone", ["clone", "{store}", "{out}", "--json"], two, two, TWO_SNAPSHOTS, out="copy.tenon",
+                 check_out=lambda oracle, path: oracle.check_state(path, [two])),
         Scenario("bundle", on_store("bundle", "main", "{out}"), two, two, TWO_SNAPSHOTS, out="one.tenon",
                  check_out=lambda oracle, path: oracle.check_bundle(path, "second")),
         Scenario("export", on_store("export", "main", "{out}"), two, two, TWO_SNAPSHOTS, out="out.pt",

@@ -282,6 +282,12 @@ int fchmod(int descriptor, mode_t mode) noexcept { return intercept_chmod("fchmo
 int ftruncate(int descriptor, off_t size) noexcept { return intercept_truncate("ftruncate", descriptor, size); }
 int ftruncate64(int descriptor, off64_t size) noexcept { return intercept_truncate("ftruncate64", descriptor, size); }
 
+// As on a file system that cannot: what it would copy is then written, where faults and the recorder see it.
+ssize_t copy_file_range(int, off64_t*, int, off64_t*, size_t, unsigned) {
+  errno = EOPNOTSUPP;
+  return -1;
+}
+
 int fallocate(int descriptor, int mode, off_t offset, off_t size) {
   return intercept_space("fallocate", descriptor, mode, offset, size);
 }

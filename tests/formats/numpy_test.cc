@@ -77,6 +77,9 @@ TEST(NumpyValue, WhatNoRowExpressesIsNone) {
       {.data = "]"},
   };
   for (std::size_t i = 0; i < others.size(); ++i) EXPECT_FALSE(parsed(others[i].pickle())) << i;
+  const std::string whole = Array{}.pickle();
+  EXPECT_FALSE(parsed(whole.substr(0, whole.find("tR(") + 2)));  // no state
+  EXPECT_FALSE(parsed(Array{.element = "cnumpy\ndtype\n(" + text("i2") + "\x89\x88tR"}.pickle()));
 }
 
 TEST(NumpyValue, ArraysAreMadeAsTheyWere) {

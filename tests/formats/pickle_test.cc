@@ -241,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(All, HostilePickle, testing::ValuesIn(hostile_pickles),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
 TEST(PickleLimits, CountNodesAndMarks) {
-  EXPECT_THROW(read(std::string(100, 'N') + ".", {.max_nodes = 50}), Error);
+  EXPECT_THROW(read(std::string(100, ']') + ".", {.max_nodes = 50}), Error);
   EXPECT_THROW(read(std::string(100, '(') + ".", {.max_marks = 50}), Error);
 }
 
@@ -376,11 +376,67 @@ TEST(PickleWriter, RefusesCyclesThatNothingCloses) {
 
 TEST(PickleGraphTest, BecomeChangesANodeForAllWhoReferToIt) {
   PickleGraph graph;
-  const NodeId child = graph.add_none();
+  const NodeId child = graph.add_container(PickleKind::list);
   graph.root = graph.add_tuple({child, child});
-  graph.become(child, graph.add_integer(7));
-  EXPECT_EQ(graph.integer(graph.items(graph.root)[0]), 7);
-  EXPECT_EQ(graph.integer(graph.items(graph.root)[1]), 7);
+  graph.become(child, graph.add_string("seven"));
+  EXPECT_EQ(graph.text(graph.items(graph.root)[0]), "seven");
+  EXPECT_EQ(graph.text(graph.items(graph.root)[1]), "seven");
+}
+
+TEST(PickleGraphTest, SmallValuesAreInTheirIds) {
+  PickleGraph graph;
+  for (const std::int64_t value : {0, 1, -1, (1 << 29) - 1, -(1 << 29)}) {
+    const NodeId id = graph.add_integer(value);
+    EXPECT_TRUE(graph.is(id, PickleKind::integer));
+    EXPECT_EQ(graph.integer(id), value);
+    EXPECT_TRUE(graph.items(id).empty());
+    EXPECT_FALSE(graph.is_container(id));
+  }
+  EXPECT_TRUE(graph.is(graph.add_none(), PickleKind::none));
+  EXPECT_TRUE(graph.boolean(graph.add_boolean(true)));
+  EXPECT_FALSE(graph.boolean(graph.add_boolean(false)));
+  EXPECT_EQ(graph.floating(graph.add_floating(-0.5)), -0.5);
+  EXPECT_EQ(graph.size(), 0u);
+  EXPECT_FALSE(graph.is(no_node, PickleKind::boolean));
+}
+
+TEST(PickleGraphTest, OtherIntegersAreNodes) {
+  PickleGraph graph;
+  for (const std::int64_t value : {std::int64_t{1} << 29, -(std::int64_t{1} << 29) - 1, std::int64_t{INT64_MIN}}) {
+    const NodeId id = graph.add_integer(value);
+    EXPECT_TRUE(graph.is(id, PickleKind::integer));
+    EXPECT_EQ(graph.integer(id), value);
+  }
+  EXPECT_EQ(graph.size(), 3u);
+}
+
+TEST(PickleLimits, MemoryIsBoundedAndTheHintSaysHowToGetMore) {
+  const std::string lists = "](" + std::string(100'000, ']') + "e.";
+  EXPECT_NO_THROW(read(lists, {.max_memory_bytes = 4'000'000}));
+  try {
+    read(lists, {.max_memory_bytes = 1'000'000, .memory_hint = "ask for more"});
+    FAIL() << "was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::limit);
+    EXPECT_EQ(error.facts().hint, "ask for more");
+    EXPECT_TRUE(error.facts().offset.has_value());
+  }
+}
+
+TEST(PickleGraphTest, NodesBecomeValuesOfEveryKind) {
+  PickleGraph graph;
+  const NodeId values[] = {graph.add_none(), graph.add_boolean(true), graph.add_boolean(false), graph.add_integer(-7),
+                           graph.add_floating(2.5)};
+  std::vector<NodeId> nodes;
+  for (const NodeId value : values) {
+    nodes.push_back(graph.add_container(PickleKind::list));
+    graph.become(nodes.back(), value);
+    EXPECT_EQ(graph.kind(nodes.back()), graph.kind(value));
+  }
+  EXPECT_TRUE(graph.boolean(nodes[1]));
+  EXPECT_FALSE(graph.boolean(nodes[2]));
+  EXPECT_EQ(graph.integer(nodes[3]), -7);
+  EXPECT_EQ(graph.floating(nodes[4]), 2.5);
 }
 
 }  // namespace

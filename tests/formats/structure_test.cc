@@ -86,10 +86,31 @@ TEST(StructureNames, GiveASharedContainerEveryPlace) {
 
 TEST(StructureNames, EndCycles) { EXPECT_THAT(names_in("]q\0(K\0Qh\0e."s), ElementsAre("0")); }
 
-TEST(StructureNames, DoNotMultiplyWithSharing) {
-  std::string laughs = "K\0Q\x85"s;
-  for (int i = 0; i < 100; ++i) laughs += "q\1h\1\x86";
-  EXPECT_LT(names_in(laughs + ".").size(), 5000u);
+std::string doubled_often(std::string pickle) {
+  for (int i = 0; i < 100; ++i) pickle += "q\1h\1\x86";
+  return pickle + ".";
+}
+
+TEST(StructureNames, AreThereForEveryPlaceOfWhatIsShared) {
+  EXPECT_THAT(names_in("K\0Q\x85q\1h\1h\1\x87."s), ElementsAre("0/0", "1/0", "2/0"));
+}
+
+TEST(StructureNames, AreRefusedWhereSharingMakesAbsurdlyMany) {
+  try {
+    names_in(doubled_often("K\0Q\x85"s));
+    FAIL() << "was walked";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::limit);
+  }
+}
+
+TEST(StructureNames, SharingOfWhatHoldsNoTensorCostsNothing) {
+  EXPECT_THAT(names_in(doubled_often("K\0\x85"s)), ElementsAre());
+}
+
+TEST(StructureNames, OfCyclesAreNotLostWhereTheCycleIsEnteredElsewhere) {
+  // root = [a, b], a = [b, tensor], b = [a]
+  EXPECT_THAT(names_in("](]q\0(]q\1h\0aK\0Qeh\1e."s), ElementsAre("0/1", "1/0/1"));
 }
 
 TEST(StructureNames, RefuseAbsurdDepth) { EXPECT_THROW(names_in(")" + std::string(20'000, '\x85') + "."), Error); }
@@ -105,9 +126,9 @@ TEST(StructureFind, GivesTheNodeOfAName) {
 
 TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
   PickleGraph graph;
-  const NodeId plain = graph.add_none();
-  const NodeId typed = graph.add_none();
-  const NodeId storage = graph.add_none();
+  const NodeId plain = graph.add_container(PickleKind::list);
+  const NodeId typed = graph.add_container(PickleKind::list);
+  const NodeId storage = graph.add_container(PickleKind::list);
   graph.root = graph.add_tuple({plain, typed, storage});
   become_row(graph, plain, {.row = 0});
   become_row(graph, typed,
@@ -125,7 +146,7 @@ TEST(StructureRows, SurviveEncodingWithClassAndAttributes) {
 }
 
 TEST(StructureRows, KeepWhatAQuantizerHasForEachChannel) {
-  PickleGraph graph = graph_of("}U\1wNs."s);
+  PickleGraph graph = graph_of("}U\1w]s."s);
   const NodeId value = graph.items(graph.root)[1];
   const NodeId scales = graph.add_persistent(graph.add_integer(1));
   const NodeId points = graph.add_persistent(graph.add_integer(2));

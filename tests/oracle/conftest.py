@@ -63,6 +63,21 @@ class Tenon:
         return out
 
 
+def measure(tenon, folder, *arguments):
+    """Runs the command; what measure.py says of it."""
+    report = pathlib.Path(folder) / "report.json"
+    command = [sys.executable, "-I", "-S", REPOSITORY / "tests" / "oracle" / "measure.py", report, tenon.binary]
+    subprocess.run(
+        list(map(str, [*command, *arguments])),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        env=tenon.environment(),
+        check=True,
+    )
+    return json.loads(report.read_text())
+
+
 @pytest.fixture(scope="session")
 def tenon():
     binary = pathlib.Path(os.environ.get("TENON_BINARY") or REPOSITORY / "build" / "tools" / "tenon")

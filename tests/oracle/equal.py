@@ -1,8 +1,8 @@
 """Deep equality of what torch.load returns: nothing that a program could tell apart may differ.
 
 Compared are values bit for bit (NaN payloads too: whole storages, not only what a view shows), dtype, shape, stride,
-storage offset, requires_grad, conj and neg bits, the types of tensors and containers, key types and key order, Python
-attributes, which objects are one and the same, and which tensors share a storage.
+storage offset, requires_grad, conj and neg bits, hooks, the types of tensors and containers, key types and key order,
+Python attributes and slots, which objects are one and the same, which tensors share a storage, and which arrays memory.
 
     assert_equal(got, wanted)   # raises AssertionError with the place: "root['model'][3]: stride (1,), wanted (2,)"
 """
@@ -11,6 +11,7 @@ import collections
 import struct
 import types
 
+import numpy
 import torch
 
 
@@ -41,6 +42,7 @@ class _Comparison:
     def __init__(self):
         self._objects = _Pairing("object")
         self._storages = _Pairing("storage")
+        self._arrays = _Pairing("array's memory")
 
     def compare(self, got, wanted, place):
         _same(type(got), type(wanted), "type", place)
@@ -52,18 +54,21 @@ class _Comparison:
             self._compare_storage_objects(got, wanted, place)
         elif isinstance(wanted, dict):
             self._compare_dicts(got, wanted, place)
-        elif isinstance(wanted, (list, tuple)) and not isinstance(wanted, torch.Size):
+        elif isinstance(wanted, (list, tuple, collections.deque)) and not isinstance(wanted, torch.Size):
+            _same(getattr(got, "maxlen", None), getattr(wanted, "maxlen", None), "maxlen", place)
             self._compare_sequences(got, wanted, place)
+            self._compare_attributes(got, wanted, place)
         elif isinstance(wanted, (set, frozenset)):
             self._compare_sequences(
                 *(sorted(x, key=lambda item: (type(item).__name__, repr(item))) for x in (got, wanted)), place
             )
         elif isinstance(wanted, (float, complex)):
             _same(_bits(got), _bits(wanted), "value", place)
+            self._compare_attributes(got, wanted, place)
         elif type(wanted).__module__ == "numpy":
             self._compare_numpy(got, wanted, place)
-        elif _has_attributes(wanted):
-            self.compare(vars(got), vars(wanted), f"{place}.__dict__")
+        elif _has_attributes(wanted) or _slots_of(wanted):
+            self._compare_attributes(got, wanted, place)
         else:
             _same(got, wanted, "value", place)
 
@@ -86,11 +91,18 @@ class _Comparison:
         _same(sorted(left), sorted(right), "attributes", place)
         for name in right:
             self.compare(left[name], right[name], f"{place}.{name}")
+        for name in _slots_of(wanted):
+            nothing = object()
+            left, right = getattr(got, name, nothing), getattr(wanted, name, nothing)
+            _same(left is nothing, right is nothing, f"lack of {name}", place)
+            if right is not nothing:
+                self.compare(left, right, f"{place}.{name}")
 
     def _compare_tensors(self, got, wanted, place):
         for fact in ("dtype", "layout", "device", "requires_grad", "is_nested"):
             _same(getattr(got, fact), getattr(wanted, fact), fact, place)
         self._compare_attributes(got, wanted, place)
+        _same(list(got._backward_hooks or ()), list(wanted._backward_hooks or ()), "hooks", place)
         if wanted.is_nested:
             self._compare_sequences(got.unbind(), wanted.unbind(), place)
             return
@@ -103,7 +115,9 @@ class _Comparison:
     def _compare_strided(self, got, wanted, place):
         for fact in ("stride", "storage_offset", "is_conj", "is_neg"):
             _same(getattr(got, fact)(), getattr(wanted, fact)(), fact, place)
-        if wanted.device.type == "meta":
+        if wanted.device.type == "meta":  # no bytes, yet two of them may stand for one storage
+            left, right = got.untyped_storage(), wanted.untyped_storage()
+            self._storages.join(left._cdata, right._cdata, (left, right), place)
             return
         if wanted.is_quantized:
             self._compare_quantizers(got, wanted, place)
@@ -130,7 +144,7 @@ class _Comparison:
         else:
             parts = ("ccol_indices", "row_indices", "values")
         for part in parts:
-            _Comparison().compare(getattr(got, part)(), getattr(wanted, part)(), f"{place}.{part}()")
+            self.compare(getattr(got, part)(), getattr(wanted, part)(), f"{place}.{part}()")
 
     def _compare_storages(self, got, wanted, place):
         _same(got.nbytes(), wanted.nbytes(), "storage size", place)
@@ -150,12 +164,35 @@ class _Comparison:
     def _compare_numpy(self, got, wanted, place):
         for fact in ("dtype", "shape"):
             _same(getattr(got, fact), getattr(wanted, fact), fact, place)
-        _same(got.tobytes(), wanted.tobytes(), "bytes", place)
+        if isinstance(wanted, numpy.ndarray):
+            _same(got.strides, wanted.strides, "strides", place)
+            _same(got.flags.writeable, wanted.flags.writeable, "writeable", place)
+            left, right = _root_of(got), _root_of(wanted)
+            self._arrays.join(id(left), id(right), (left, right), place)
+        if wanted.dtype.hasobject:
+            self.compare(got.tolist(), wanted.tolist(), place)
+        else:
+            _same(got.tobytes(), wanted.tobytes(), "bytes", place)
 
 
 def _has_identity(value):
     """Whether a program could write through one reference and see it through another."""
-    return isinstance(value, (torch.Tensor, torch.TypedStorage, dict, list, set, bytearray)) or _has_attributes(value)
+    kinds = (torch.Tensor, torch.TypedStorage, numpy.ndarray, dict, list, set, bytearray, collections.deque)
+    return isinstance(value, kinds) or _has_attributes(value) or bool(_slots_of(value))
+
+
+def _slots_of(value):
+    """Names of the attributes that classes written in Python keep outside of __dict__."""
+    slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__ if kind.__module__ != "builtins"]
+    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    return [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+
+
+def _root_of(array):
+    """What owns the memory of an array."""
+    while isinstance(array, numpy.ndarray) and array.base is not None:
+        array = array.base
+    return array
 
 
 def _has_attributes(value):

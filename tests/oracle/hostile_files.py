@@ -402,6 +402,12 @@ def laughs(level, levels=60):
     return tensor() + b"q\x00" + body
 
 
+def under_long_key(count):
+    """A name of each tensor has the whole key in it."""
+    named = b"".join(string(f"t{i}") + tensor() for i in range(count))
+    return pickled(b"}", string("k" * 60_000), b"}(", named, b"us")
+
+
 CONTAINED = {
     "two left over": pickled(b"NN"),
     "call of None": pickled(b"N)R"),
@@ -436,6 +442,18 @@ CONTAINED = {
     "no elements, stride 2^62": pickled(tensor(shape=(0, 2, 2), stride=(2**62, 2**62, 1))),
     "10,000 tensors on one storage": pickled(b"(", tensor() * 10_000, b"t"),
     "10,000 names of one tensor": pickled(tensor(), b"q\x00(", b"h\x00" * 10_000, b"t"),
+    "400 places of 50 tensors": pickled(b"](", tensor() * 50, b"eq\x010(", b"h\x01" * 400, b"t"),
+    "million places of one tensor": pickled(tensor(), b"q\x000(", b"h\x00" * 1_000_000, b"t"),
+    "million places of a list": pickled(b"]q\x00Na0(", b"h\x00" * 1_000_000, b"t"),
+    "long key of 3,000 tensors": under_long_key(3_000),
+    "long key of 20,000 tensors": under_long_key(20_000),
+    "two million integers": pickled(b"](", b"J\x01\x02\x03\x00" * 2_000_000, b"e"),
+    "two million floats": pickled(b"](", (b"G" + bytes(8)) * 2_000_000, b"e"),
+    "two million appended one by one": pickled(b"]", b"Na" * 2_000_000),
+    "five million on the stack": pickled(b"(", b"N" * 5_000_000, b"t"),
+    "a million marks with lists": pickled(b"](" * 1_000_000),
+    "memo of ten million": pickled(b"N", b"r\x80\x96\x98\x00", b"N0" * 5_000_000),
+    "million lists of one": pickled(b"](", b"]Na" * 1_000_000, b"e"),
     "long key": pickled(b"}", string("k" * 1_000_000), tensor(), b"s"),
     "key of controls": pickled(b"}", string("\x1b[2J\x1b]0;title\x07\n\r"), tensor(), b"s"),
     "nested class": pickled(b"\x80\x04" + string("nowhere") + string("Outer.Inner") + b"\x93", b")\x81"),
@@ -463,6 +481,11 @@ CONTAINED = {
     "deflated zeros": archive(
         program(tensor(storage(numel=integer(2**21)), shape=(2**21,))),
         {"data/0": bytes(2**23)},
+        method=zipfile.ZIP_DEFLATED,
+    ),
+    "deflated zeros of 64 MiB": archive(
+        program(tensor(storage(numel=integer(2**24)), shape=(2**24,))),
+        {"data/0": bytes(2**26)},
         method=zipfile.ZIP_DEFLATED,
     ),
     "bytes after the archive": archive() + b"x" * 60000,

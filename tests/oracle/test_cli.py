@@ -1,9 +1,12 @@
 """What scripts rely on: exit codes, JSON, and which of stdout and stderr says what."""
 
+import ctypes
+import fcntl
 import json
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 
@@ -139,17 +142,63 @@ def test_no_store_is_10_and_none_is_made(tenon, lonely_folder):
     assert list(lonely_folder.iterdir()) == []
 
 
+def xxh3_64(data):
+    """The checksum of the format (docs/format.md, section 3)."""
+    library = ctypes.CDLL("libxxhash.so.0")
+    library.XXH3_64bits.restype = ctypes.c_uint64
+    library.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    return library.XXH3_64bits(bytes(data), len(data))
+
+
+def with_field(superblock, layout, offset, value):
+    """A superblock as a later release would have written it: the field changed, the checksum right."""
+    changed = bytearray(superblock)
+    struct.pack_into(layout, changed, offset, value)
+    struct.pack_into("<Q", changed, 248, xxh3_64(changed[:248]))
+    return changed
+
+
 def test_a_later_format_is_13(tenon, filled):
     superblock = filled / "TENON"
-    data = bytearray(superblock.read_bytes())
-    shutil.copy(superblock, filled.parent / "kept")
+    kept = superblock.read_bytes()
     superblock.chmod(0o644)
-    # Neither a file of zeros nor one of another kind is taken for a later format, or for an empty store.
-    for damaged in (bytes(len(data)), b"", b"SQLite format 3\0" + bytes(240)):
-        superblock.write_bytes(damaged)
-        assert tenon.run("ls", "main", store=filled).returncode in (4, 10, 13)
-    shutil.copy(filled.parent / "kept", superblock)
+    assert with_field(kept, "<H", 8, 1) == kept  # the checksum is the format's
+    for layout, offset, value in (("<H", 8, 2), ("<I", 20, 1)):  # major; a feature that is not known
+        superblock.write_bytes(with_field(kept, layout, offset, value))
+        for arguments in (["ls", "main"], ["log"], ["tag", "set", "v1", "main"]):
+            result = tenon.run(*arguments, store=filled)
+            assert result.returncode == 13 and "later" in result.stderr, (arguments, result.stderr)
+        assert error_of(tenon.run("--json", "log", store=filled))["kind"] == "too_new"
+    superblock.write_bytes(with_field(kept, "<H", 10, 7))  # a later minor version changes nothing for readers
     assert tenon.run("ls", "main", store=filled).returncode == 0
+
+
+def test_a_superblock_that_is_none_is_neither_new_nor_empty(tenon, filled):
+    superblock = filled / "TENON"
+    size = len(superblock.read_bytes())
+    superblock.chmod(0o644)
+    for damaged in (bytes(size), b"", b"SQLite format 3\0" + bytes(240)):
+        superblock.write_bytes(damaged)
+        assert tenon.run("ls", "main", store=filled).returncode == 4
+
+
+def test_a_lock_that_is_not_to_be_had_is_11(tenon, filled):
+    """Waits for as long as the command does: a minute."""
+    with (filled / "catalog" / "lock").open("r+b") as lock:
+        whole_range = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0)
+        fcntl.fcntl(lock, 37, whole_range)  # F_OFD_SETLK
+        writer = [tenon.binary, "--store", filled, "tag", "set", "v1", "main"]
+        reader = [tenon.binary, "--store", filled, "log"]
+        waiting = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=tenon.environment())
+            for command in (writer, reader)
+        ]
+        # Who only opens a ref needs no lock.
+        assert tenon.run("ls", "main", store=filled).returncode == 0
+        for process in waiting:
+            out, err = process.communicate(timeout=110)
+            assert process.returncode == 11 and out == b"" and b"lock" in err, err
+    assert tenon.run("tag", "set", "v1", "main", store=filled).returncode == 0
 
 
 def test_a_ref_that_moved_is_14(tenon, filled, model):

@@ -105,7 +105,6 @@ def test_one_changed_element_leaves_both_versions_whole(commit, loaded):
     assert_equal(loaded("main~1"), before)
 
 
-@pytest.mark.xfail(strict=True, reason="a changed storage is written again as a whole")
 def test_one_changed_element_adds_a_part_of_its_storage(commit):
     before, after = large_and_changed()
     commit(before)

@@ -24,10 +24,62 @@ def noted(note):
     return tensor
 
 
+class Marked(list):
+    """A list with attributes."""
+
+
+class MarkedFloat(float):
+    """A number with attributes."""
+
+
+class Slotted:
+    """Attributes without __dict__, and an equality that looks at nothing."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, Slotted)
+
+    __hash__ = None
+
+
+def marked(value, note):
+    value.note = note
+    return value
+
+
+def sparse_beside(values, dense):
+    return [torch.sparse_coo_tensor(torch.tensor([[0, 2]]), values, (3,), check_invariants=False), dense]
+
+
+def hooked(tensor):
+    tensor.register_hook(print)
+    return tensor
+
+
+ARRAY = numpy.arange(4)
+VALUES = torch.ones(2)
+META = torch.empty(4, device="meta")
 BASE = torch.arange(6.0)
 PAIR = [BASE, BASE[1:]]
 DIFFERENT = {
     "value": (torch.tensor([1.0]), torch.tensor([2.0])),
+    "array lost": ([ARRAY, ARRAY], [ARRAY, ARRAY.copy()]),
+    "array gained": ([ARRAY, ARRAY.copy()], [ARRAY, ARRAY]),
+    "array's memory lost": ([ARRAY, ARRAY[1:]], [ARRAY, ARRAY.copy()[1:]]),
+    "array of objects": (numpy.array([[1], {}], object), numpy.array([[2], {}], object)),
+    "array's strides": (numpy.zeros((2, 3)), numpy.zeros((2, 3), order="F")),
+    "sparse values shared": (sparse_beside(VALUES, VALUES), sparse_beside(VALUES, VALUES.clone())),
+    "attribute of a list": (marked(Marked([1]), 1), marked(Marked([1]), 2)),
+    "attribute of a number": (marked(MarkedFloat(1), 1), marked(MarkedFloat(1), 2)),
+    "member of a deque": (collections.deque([BASE]), collections.deque([BASE + 1])),
+    "length of a deque": (collections.deque([1], 3), collections.deque([1], 4)),
+    "slot behind a loose equality": (Slotted(1), Slotted(2)),
+    "meta aliases": ([META, META[1:]], [META, torch.empty(4, device="meta")[1:]]),
+    "hooks": (hooked(torch.zeros(2, requires_grad=True)), torch.zeros(2, requires_grad=True)),
     "negative zero": (torch.tensor([0.0]), torch.tensor([-0.0])),
     "nan payload": (
         torch.tensor([0x7FC00001], dtype=torch.int32).view(torch.float32),

@@ -4,7 +4,10 @@ Refused means: exit code 1, the file named on stderr (with an offset where there
 of the store as it was, less than a second of processor time, and memory below the file's size and 64 MiB.
 """
 
+import json
 import re
+import subprocess
+import threading
 
 import pytest
 import torch
@@ -12,7 +15,9 @@ import torch
 from conftest import digests
 from hostile import archive, program
 from hostile_files import CODE, CONTAINED, REFUSED, code
+from hostile_flat import FLAT_ACCEPTED, FLAT_REFUSED
 from measure_call import call
+
 
 class Measured:
     """The command, held to what a hostile file may cost."""
@@ -55,6 +60,7 @@ def require_refusal(code, out, err, file):
 
 def test_there_are_as_many_as_promised():
     assert len(REFUSED) + len(CONTAINED) + len(CODE) >= 300
+    assert len(FLAT_REFUSED) + len(FLAT_ACCEPTED) >= 250
 
 
 def test_the_archive_that_is_varied_is_itself_sound(tenon, store, tmp_path):
@@ -78,8 +84,33 @@ def test_is_refused(measured, filled_store, tmp_path, what):
     assert digests(filled_store) == before
 
 
+@pytest.mark.parametrize("what", FLAT_REFUSED)
+def test_flat_file_is_refused_for_what_it_is(measured, filled_store, tmp_path, what):
+    data, kind = FLAT_REFUSED[what]
+    file = given(tmp_path, data)
+    before = digests(filled_store)
+    code, out, err = measured.run("--json", "import", file, store=filled_store, file=file)
+    error = json.loads(err)
+    assert (code, out, error["kind"]) == (1, "", kind), err
+    assert str(tmp_path) in error["file"] and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err), err
+    assert digests(filled_store) == before
+
+
+@pytest.mark.parametrize("what", FLAT_ACCEPTED)
+def test_odd_flat_file_is_held_as_data(measured, store, tmp_path, what):
+    file = given(tmp_path, FLAT_ACCEPTED[what])
+    code, _, err = measured.run("import", file, store=store, file=file)
+    assert code == 0, err
+    for verb in (["ls", "main"], ["tree", "main"], ["show", "--structure", "main"], ["ls", file]):
+        code, out, err = measured.run(*verb, store=store, file=file)
+        assert code == 0 and not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out + err), (verb, err)
+    for ending in ("pt", "safetensors"):
+        code, _, err = measured.run("export", "main", tmp_path / f"out.{ending}", store=store, file=file)
+        assert code == 0, err
+
+
 @pytest.mark.parametrize("what", CONTAINED)
-def test_is_refused_or_held_as_data(measured, store, tmp_path, what):
+def test_is_refused_or_held_as_data(measured, tenon, store, tmp_path, what):
     file = given(tmp_path, CONTAINED[what])
     before = digests(store)
     code, out, err = measured.run("import", file, store=store, file=file)
@@ -87,16 +118,35 @@ def test_is_refused_or_held_as_data(measured, store, tmp_path, what):
         require_refusal(code, out, err, file)
         assert digests(store) == before
         return
+    names = [row["name"] for row in tenon.json("ls", "main", store=store)]
+    looking = [["show", f"main:{name}"] for name in {name for name in names[:3] + names[-3:] if "\0" not in name}]
     for verb in (
         ["ls", "main"],
         ["tree", "main"],
         ["show", "--structure", "main"],
+        *looking,
         ["export", "main", tmp_path / "out.pt"],
         ["verify", "--read-data"],
     ):
         code, out, err = measured.run(*verb, store=store, file=file)
-        assert code in (0, 1), (verb, code, err)
+        assert code == 0, (verb, code, err)
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out + err), verb
+    for verb in looking:
+        require_begin_of_cat(tenon, store, verb[1])
+
+
+def require_begin_of_cat(tenon, store, target):
+    """Of the values, whose number a file may claim to be anything, the first come soon; or none are there."""
+    command = [tenon.binary, "--store", str(store), "cat", target]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=tenon.environment())
+    watch = threading.Timer(20, process.kill)
+    watch.start()
+    process.stdout.read(4096)
+    process.stdout.close()
+    error = process.stderr.read()
+    code = process.wait()
+    watch.cancel()
+    assert code == 0 or (code == 1 and b"data" in error), (target, code, error)
 
 
 @pytest.mark.parametrize("what", CODE)

@@ -18,8 +18,8 @@ from conftest import REPOSITORY
 sys.path.append(str(REPOSITORY / "tests" / "oracle"))
 
 from equal import assert_equal
+from named_objects import NAMED
 from objects import ObjectMaker
-from test_round_trip import NAMED
 
 SEEDS = range(60)
 COMMAND = pathlib.Path(os.environ.get("TENON_BINARY") or REPOSITORY / "build" / "tools" / "tenon")

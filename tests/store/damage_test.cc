@@ -51,7 +51,7 @@ SeenTensor see(const Snapshot& snapshot, std::uint32_t index) {
                        known->min,
                        known->max,
                        known->sum,
-                       known->sum_squares};
+                       known->squared_deviations};
   }
   return seen;
 }

@@ -68,14 +68,26 @@ TEST_F(DedupeTest, SameBytesAtTheSamePathAreTheParents) {
   EXPECT_EQ(progress_, 100u + (3 << 20));
 }
 
-TEST_F(DedupeTest, OneByteAnywhereMakesASlotFresh) {
-  const Bytes bytes = pattern(3 << 20);
+TEST_F(DedupeTest, OneByteAnywhereMakesAShortSlotFresh) {
+  const Bytes bytes = pattern(900'000);
   commit(one_tensor(bytes));
   const auto parent = tip();
   for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
     const DedupeResult result = find(one_tensor(testing::with_byte_flipped(bytes, at)), parent.get());
     EXPECT_EQ(result.slots[0].kind, Kind::fresh) << at;
     EXPECT_EQ(result.slots[0].parent_slot, std::nullopt) << at;
+  }
+}
+
+TEST_F(DedupeTest, OneByteAnywhereMakesAGranuleOfALongSlotNew) {
+  const Bytes bytes = pattern((3 << 20) + 1);
+  commit(one_tensor(bytes));
+  const auto parent = tip();
+  for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
+    const DedupeResult result = find(one_tensor(testing::with_byte_flipped(bytes, at)), parent.get());
+    ASSERT_EQ(result.slots[0].kind, Kind::stitched) << at;
+    EXPECT_EQ(bytes_to_write(result.slots[0].pieces), at + 1 == bytes.size() ? 1 : leaf_bytes) << at;
+    EXPECT_EQ(result.slots[0].parent_slot, 0u) << at;
   }
 }
 

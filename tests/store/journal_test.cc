@@ -19,6 +19,19 @@ const std::vector<JournalRecord> some_records = {
     {JournalKind::set_ref, 2, "main", {1, 2}, 1000},
     {JournalKind::create_tag, 3, "v/1.0", {3, 4}, -1},
     {JournalKind::delete_ref, 4, std::string(200, 'x'), {}, INT64_MAX},
+    {.kind = JournalKind::set_ref,
+     .sequence = 5,
+     .ref = "main",
+     .target = {1, 2},
+     .previous = PreviousRef{{3, 4}, false}},
+    {.kind = JournalKind::create_tag,
+     .sequence = 6,
+     .ref = "t",
+     .target = {1, 2},
+     .previous = PreviousRef{},
+     .undoes = 5},
+    {.kind = JournalKind::forget, .sequence = 7, .snapshots = {{{1, 2}, {3, 4}}, {{5, 6}, {}}}},
+    {.kind = JournalKind::restore, .sequence = 8, .undoes = 7, .snapshots = {{{1, 2}, {}}}},
 };
 
 Bytes encode(const std::vector<JournalRecord>& records) {
@@ -74,12 +87,17 @@ TEST_F(JournalTest, MissingJournalIsNotFound) {
 
 TEST_F(JournalTest, TornTailIsToldAndWhatIsBeforeItKept) {
   const Bytes whole = encode(some_records);
-  const std::size_t two = encode({some_records[0], some_records[1]}).size();
-  for (std::size_t size = two + 1; size < whole.size(); ++size) {
-    const JournalContents contents = read(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
-    EXPECT_EQ(contents.records.size(), 2u) << size;
-    EXPECT_EQ(contents.good_bytes, two) << size;
-    EXPECT_EQ(contents.damaged_at, two) << size;
+  std::vector<JournalRecord> before = some_records;
+  while (!before.empty()) {
+    const std::size_t end = encode(before).size();
+    before.pop_back();
+    const std::size_t good = encode(before).size();
+    for (std::size_t size = good + 1; size < end; ++size) {
+      const JournalContents contents = read(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
+      ASSERT_EQ(contents.records.size(), before.size()) << size;
+      ASSERT_EQ(contents.good_bytes, good) << size;
+      ASSERT_EQ(contents.damaged_at, good) << size;
+    }
   }
 }
 

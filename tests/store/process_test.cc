@@ -441,5 +441,31 @@ TEST_F(ProcessTest, KilledWritersLeaveWhatWasAcknowledgedAndNothingHalf) {
   EXPECT_THAT(damage(), ::testing::IsEmpty());
 }
 
+// 0 if none of the numbers 0 to 2 is an open file, else the first that is, plus one.
+int first_standard_descriptor_in_use() {
+  for (const int number : {0, 1, 2}) {
+    if (::fcntl(number, F_GETFD) != -1) return number + 1;
+  }
+  return 0;
+}
+
+TEST_F(ProcessTest, AProcessWithoutStandardStreamsHasNoFileOfTheStoreInTheirPlace) {
+  const Outcome outcome = run_in_child([this] {
+    for (const int number : {0, 1, 2}) ::close(number);
+    Store store = Store::init(path(), {.durability = Durability::full});
+    int in_use = 0;
+    DraftBuilder draft;
+    draft.slot(100, [&](std::uint64_t, std::span<std::byte>) { in_use = first_standard_descriptor_in_use(); })
+        .tensor("w");
+    store.commit(draft);
+    if (in_use != 0) return in_use;
+    store.set_ref("other", store.resolve("main"));
+    const auto log = store.log();
+    return first_standard_descriptor_in_use();
+  });
+  EXPECT_EQ(outcome, succeeded);
+  EXPECT_THAT(damage(), ::testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace tenon::testing

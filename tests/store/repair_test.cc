@@ -350,7 +350,7 @@ TEST_F(RepairTest, AKilledRepairIsRepeated) {
   std::filesystem::rename(catalog(), path() / "catalog.old");
   std::filesystem::create_directory(path() / "catalog.new");
   expect_repair_keeps_all(before);
-  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "catalog", "heads", "journal", "segments"));
+  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "ballast", "catalog", "heads", "journal", "segments"));
 }
 
 // What a commit leaves that was killed after its segment had its name, before the catalog knew it.

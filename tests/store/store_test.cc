@@ -43,7 +43,7 @@ TEST_F(StoreHandleTest, InitMakesAnEmptyStore) {
   EXPECT_FALSE(store.is_bundle());
   EXPECT_THAT(store.refs(), IsEmpty());
   EXPECT_THAT(error_of_rev(store, "main"), IsError(ErrorKind::not_found, "no ref, tag or snapshot 'main'"));
-  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "catalog", "heads", "journal", "segments"));
+  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "ballast", "catalog", "heads", "journal", "segments"));
   EXPECT_THAT(list_directory(base()), ElementsAre("run.tenon"));
   EXPECT_THAT(damage(), IsEmpty());
 }
@@ -278,7 +278,7 @@ TEST_F(StoreHandleTest, HeadsAndTagsOpenWithoutTheCatalog) {
   EXPECT_EQ(content(open(), "exp/a"), pattern(100, 2));
   EXPECT_FALSE(error_of([&] { open().resolve("main"); }));
   EXPECT_TRUE(error_of([&] { open().refs(); }));
-  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "heads", "journal", "segments"));
+  EXPECT_THAT(list_directory(path()), ElementsAre("TENON", "ballast", "heads", "journal", "segments"));
 }
 
 TEST_F(StoreHandleTest, AHandleSeesWhatOthersCommitted) {

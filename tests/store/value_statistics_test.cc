@@ -113,7 +113,7 @@ struct Reference {
 Reference reference_of(const std::vector<double>& values) {
   Reference reference;
   Statistics& statistics = reference.statistics;
-  long double sum = 0, sum_squares = 0, sum_magnitudes = 0;
+  long double sum = 0, squared_deviations = 0, sum_magnitudes = 0;
   double min = infinity, max = -infinity;
   for (const double value : values) {
     statistics.nan_count += std::isnan(value);
@@ -123,12 +123,21 @@ Reference reference_of(const std::vector<double>& values) {
     min = std::min(min, value);
     max = std::max(max, value);
     sum += static_cast<long double>(value);
-    sum_squares += static_cast<long double>(value) * static_cast<long double>(value);
     sum_magnitudes += std::abs(static_cast<long double>(value));
   }
   if (min <= max) statistics.min = min, statistics.max = max;
   statistics.sum = static_cast<double>(sum);
-  statistics.sum_squares = static_cast<double>(sum_squares);
+  const auto count = static_cast<long double>(values.size() - statistics.nan_count);
+  const long double mean = sum / count;
+  long double sum_deviations = 0;  // what the rounded mean is off by, count times
+  for (const double value : values) {
+    if (std::isnan(value)) continue;
+    const long double deviation = static_cast<long double>(value) - mean;
+    sum_deviations += deviation;
+    squared_deviations += deviation * deviation;
+  }
+  if (count > 0) squared_deviations -= sum_deviations * sum_deviations / count;
+  statistics.squared_deviations = static_cast<double>(squared_deviations);
   reference.sum_magnitudes = static_cast<double>(sum_magnitudes);
   return reference;
 }
@@ -157,7 +166,10 @@ void expect_statistics(const Statistics& got, const Reference& wanted, const std
   EXPECT_PRED3(same, got.min, reference.min, 4e-16 * std::abs(reference.min)) << about;
   EXPECT_PRED3(same, got.max, reference.max, 4e-16 * std::abs(reference.max)) << about;
   EXPECT_PRED3(same, got.sum, reference.sum, 1e-13 * wanted.sum_magnitudes) << about;
-  EXPECT_PRED3(same, got.sum_squares, reference.sum_squares, 1e-13 * reference.sum_squares) << about;
+  const double mean_error = 1e-14 * wanted.sum_magnitudes;
+  EXPECT_PRED3(same, got.squared_deviations, reference.squared_deviations,
+               1e-11 * reference.squared_deviations + mean_error * mean_error)
+      << about;
 }
 
 Statistics statistics_of(DType dtype, std::span<const std::byte> bytes, std::uint64_t weight = 1) {
@@ -366,7 +378,8 @@ TEST(FewPatternsTest, AllPatternsOfUpTo16BitsMatchTheReference) {
 
 TEST(StatisticsTest, NaNsAreCountedAndOtherwiseIgnored) {
   const Statistics got = statistics_of(DType::float32, bytes_of<float>({NAN, 3, NAN, -1, 0}));
-  expect_statistics(got, {{.nan_count = 2, .zero_count = 1, .min = -1, .max = 3, .sum = 2, .sum_squares = 10}});
+  expect_statistics(
+      got, {{.nan_count = 2, .zero_count = 1, .min = -1, .max = 3, .sum = 2, .squared_deviations = 26.0 / 3}, 4});
 }
 
 TEST(StatisticsTest, OnlyNaNsLeaveZeros) {
@@ -378,16 +391,16 @@ TEST(StatisticsTest, InfinitiesTakePart) {
   std::vector<float> values(1000, 1);
   values[500] = INFINITY;
   Statistics got = statistics_of(DType::float32, bytes_of(values));
-  expect_statistics(got, {{.inf_count = 1, .min = 1, .max = infinity, .sum = infinity, .sum_squares = infinity}});
+  expect_statistics(got, {{.inf_count = 1, .min = 1, .max = infinity, .sum = infinity, .squared_deviations = nan}});
   values[501] = -INFINITY;
   got = statistics_of(DType::float32, bytes_of(values));
-  expect_statistics(got, {{.inf_count = 2, .min = -infinity, .max = infinity, .sum = nan, .sum_squares = infinity}});
+  expect_statistics(got, {{.inf_count = 2, .min = -infinity, .max = infinity, .sum = nan, .squared_deviations = nan}});
 }
 
 TEST(StatisticsTest, OnlyInfinitiesAreMinAndMax) {
   const Statistics got = statistics_of(DType::float32, bytes_of(std::vector<float>(77, -INFINITY)));
-  expect_statistics(got,
-                    {{.inf_count = 77, .min = -infinity, .max = -infinity, .sum = -infinity, .sum_squares = infinity}});
+  expect_statistics(
+      got, {{.inf_count = 77, .min = -infinity, .max = -infinity, .sum = -infinity, .squared_deviations = nan}});
 }
 
 TEST(StatisticsTest, NegativeZeroIsZero) {
@@ -396,27 +409,32 @@ TEST(StatisticsTest, NegativeZeroIsZero) {
 }
 
 TEST(StatisticsTest, SquaresOfFloatsNeitherOverflowNorVanish) {
-  EXPECT_DOUBLE_EQ(statistics_of(DType::float32, bytes_of(std::vector<float>(64, 0x1p100F))).sum_squares, 0x1p206);
-  EXPECT_DOUBLE_EQ(statistics_of(DType::float32, bytes_of(std::vector<float>(64, 0x1p-149F))).sum_squares, 0x1p-292);
-  const Bytes bfloat16s = bytes_of(std::vector<std::uint16_t>(64, 0x7F00));  // 2^127
-  EXPECT_DOUBLE_EQ(statistics_of(DType::bfloat16, bfloat16s).sum_squares, 0x1p260);
+  const auto with_both_signs = [](auto value, auto negative) {
+    std::vector values(64, value);
+    for (std::size_t i = 0; i < 64; i += 2) values[i] = negative;
+    return bytes_of(values);
+  };
+  EXPECT_DOUBLE_EQ(statistics_of(DType::float32, with_both_signs(0x1p100F, -0x1p100F)).squared_deviations, 0x1p206);
+  EXPECT_DOUBLE_EQ(statistics_of(DType::float32, with_both_signs(0x1p-149F, -0x1p-149F)).squared_deviations, 0x1p-292);
+  const Bytes bfloat16s = with_both_signs(std::uint16_t{0x7F00}, std::uint16_t{0xFF00});  // 2^127
+  EXPECT_DOUBLE_EQ(statistics_of(DType::bfloat16, bfloat16s).squared_deviations, 0x1p260);
 }
 
 TEST(StatisticsTest, FiniteDoublesWhoseSumOverflowsAreNotInfinities) {
   const Statistics got = statistics_of(DType::float64, bytes_of(std::vector<double>(100, 1e308)));
-  expect_statistics(got, {{.min = 1e308, .max = 1e308, .sum = infinity, .sum_squares = infinity}});
+  expect_statistics(got, {{.min = 1e308, .max = 1e308, .sum = infinity, .squared_deviations = 0}});
 }
 
 TEST(StatisticsTest, SmallIntegersAddUpExactly) {
   const Statistics shorts = statistics_of(DType::int16, bytes_of(std::vector<std::int16_t>(1000001, -32768)));
   EXPECT_EQ(shorts.sum, -32768.0 * 1000001);
-  EXPECT_EQ(shorts.sum_squares, 32768.0 * 32768.0 * 1000001);
+  EXPECT_EQ(shorts.squared_deviations, 0);
   const Statistics words = statistics_of(DType::uint16, bytes_of(std::vector<std::uint16_t>(1000001, 65535)));
   EXPECT_EQ(words.sum, 65535.0 * 1000001);
-  EXPECT_EQ(words.sum_squares, 65535.0 * 65535.0 * 1000001);
+  EXPECT_EQ(words.squared_deviations, 0);
   const Statistics bytes = statistics_of(DType::uint8, bytes_of(std::vector<std::uint8_t>(1000001, 255)));
   EXPECT_EQ(bytes.sum, 255.0 * 1000001);
-  EXPECT_EQ(bytes.sum_squares, 65025.0 * 1000001);
+  EXPECT_EQ(bytes.squared_deviations, 0);
 }
 
 TEST(StatisticsTest, WideIntegersAreRoundedToDouble) {
@@ -428,14 +446,14 @@ TEST(StatisticsTest, WideIntegersAreRoundedToDouble) {
 
 TEST(StatisticsTest, AnyByteOtherThanZeroIsTrue) {
   const Statistics got = statistics_of(DType::bool8, bytes_of(std::vector<std::uint8_t>(100, 0xFF)));
-  expect_statistics(got, {{.min = 1, .max = 1, .sum = 100, .sum_squares = 100}});
+  expect_statistics(got, {{.min = 1, .max = 1, .sum = 100, .squared_deviations = 0}});
 }
 
 TEST(StatisticsTest, ComplexValuesCountByMagnitude) {
   std::vector<float> parts;
   for (int i = 0; i < 100; ++i) parts.insert(parts.end(), {-3, 4});
   expect_statistics(statistics_of(DType::complex64, bytes_of(parts)),
-                    {{.min = 5, .max = 5, .sum = 500, .sum_squares = 2500}});
+                    {{.min = 5, .max = 5, .sum = 500, .squared_deviations = 0}});
 }
 
 TEST(StatisticsTest, ComplexValueWithANaNPartIsNaN) {
@@ -481,7 +499,76 @@ TEST(PrecisionTest, HalfPrecisionSumsAreExact) {
 TEST(PrecisionTest, ManyEqualBFloat16sAddUpExactly) {
   const Bytes bytes = bytes_of(std::vector<std::uint16_t>(1 << 20, 0x3F81));  // 1 + 2^-7
   EXPECT_EQ(statistics_of(DType::bfloat16, bytes).sum, 1.0078125 * (1 << 20));
-  EXPECT_EQ(statistics_of(DType::bfloat16, bytes).sum_squares, 1.0078125 * 1.0078125 * (1 << 20));
+  EXPECT_EQ(statistics_of(DType::bfloat16, bytes).squared_deviations, 0);
+}
+
+// --- Deviations: right also where the values lie far from zero. ---
+
+double deviation_error(DType dtype, const Bytes& bytes) {
+  const double got = statistics_of(dtype, bytes).squared_deviations;
+  const double wanted = reference_of(dtype, bytes).statistics.squared_deviations;
+  return std::abs(got - wanted) / wanted;
+}
+
+// Of `count` values near `center`, a few thousandths of a millionth of it apart.
+template <typename T>
+std::vector<T> near(double center, double spread, std::size_t count) {
+  std::mt19937_64 random(11);
+  std::vector<T> values(count);
+  for (T& value : values) value = static_cast<T>(center + std::uniform_real_distribution<>(-spread, spread)(random));
+  return values;
+}
+
+TEST(DeviationTest, FourLargeNeighboursHaveTheirVariance) {
+  const Statistics floats = statistics_of(DType::float64, bytes_of<double>({1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3}));
+  EXPECT_EQ(floats.squared_deviations, 5);
+  EXPECT_DOUBLE_EQ(std_of(floats, 4), std::sqrt(1.25));
+  const std::int64_t now_us = 1'764'000'000'000'000;
+  const Statistics times =
+      statistics_of(DType::int64, bytes_of<std::int64_t>({now_us, now_us + 1, now_us + 2, now_us + 3}));
+  EXPECT_EQ(times.squared_deviations, 5);
+}
+
+TEST(DeviationTest, ManyLargeNeighboursHaveTheirVariance) {
+  for (const std::size_t count : {5, 100, 4096, 100'000}) {
+    EXPECT_LT(deviation_error(DType::float64, bytes_of(near<double>(1e9, 1, count))), 1e-12) << count;
+    EXPECT_LT(deviation_error(DType::float64, bytes_of(near<double>(-1e12, 1, count))), 1e-9) << count;
+    EXPECT_LT(deviation_error(DType::float32, bytes_of(near<float>(1e6, 10, count))), 1e-12) << count;
+    EXPECT_LT(deviation_error(DType::int64, bytes_of(near<std::int64_t>(1.7e15, 1e3, count))), 1e-12) << count;
+    EXPECT_LT(deviation_error(DType::int32, bytes_of(near<std::int32_t>(2e9, 1e3, count))), 1e-12) << count;
+    EXPECT_LT(deviation_error(DType::uint16, bytes_of(near<std::uint16_t>(65'000, 3, count))), 1e-12) << count;
+  }
+}
+
+TEST(DeviationTest, ValuesThatDriftFromBlockToBlockKeepTheirVariance) {
+  std::vector<double> values(200'000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = 1e9 + static_cast<double>(i) * 1e-3;
+  EXPECT_LT(deviation_error(DType::float64, bytes_of(values)), 1e-11);
+}
+
+TEST(DeviationTest, NaNsBesideLargeNeighboursTakeNoPart) {
+  std::vector<double> values = near<double>(1e9, 1, 10'000);
+  for (std::size_t i = 0; i < values.size(); i += 37) values[i] = nan;
+  EXPECT_LT(deviation_error(DType::float64, bytes_of(values)), 1e-12);
+}
+
+TEST(DeviationTest, MergedPartsHaveTheVarianceOfTheWhole) {
+  const Bytes bytes = bytes_of(near<double>(1e9, 1, 30'000));
+  StatisticsAccumulator first(DType::float64), second(DType::float64);
+  first.add(std::span(bytes).first(8 * 777));
+  second.add(std::span(bytes).subspan(8 * 777));
+  first.merge(second);
+  const double wanted = reference_of(DType::float64, bytes).statistics.squared_deviations;
+  EXPECT_NEAR(first.result().squared_deviations / wanted, 1, 1e-12);
+}
+
+TEST(DeviationTest, NormsAreThoseOfTheValues) {
+  const Statistics small = statistics_of(DType::float64, bytes_of<double>({3, nan, 4}));
+  EXPECT_DOUBLE_EQ(norm_of(small, 3), 5);
+  EXPECT_DOUBLE_EQ(mean_of(small, 3), 3.5);
+  EXPECT_DOUBLE_EQ(norm_of(statistics_of(DType::float64, bytes_of(std::vector<double>(64, 0x1p660))), 64), 0x1p663);
+  EXPECT_EQ(norm_of(statistics_of(DType::float64, bytes_of<double>({1, -infinity})), 2), infinity);
+  EXPECT_TRUE(std::isnan(norm_of(statistics_of(DType::float64, {}), 0)));
 }
 
 // --- Tensors with strides. ---
@@ -553,7 +640,7 @@ TEST(StridedWorkTest, HugeExpandedTensorCostsOneElement) {
   const Statistics got =
       strided_statistics(DType::float32, std::as_bytes(std::span(one)).data(), Shape{many, 8}, Shape{0, 0});
   EXPECT_EQ(got.sum, 0x1p54);
-  EXPECT_EQ(got.sum_squares, 0x1p55);
+  EXPECT_EQ(got.squared_deviations, 0);
 }
 
 }  // namespace

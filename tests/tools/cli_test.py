@@ -12,7 +12,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 
 import pytest
@@ -20,71 +19,6 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TENON = os.environ.get("TENON_BINARY", str(ROOT / "build/tools/tenon"))
 HEX_ID = re.compile(r"[0-9a-f]{32}\n")
-
-
-class Folder:
-    """A working folder, and the command run in it."""
-
-    def __init__(self, path):
-        self.path = path
-        self.environment = {k: v for k, v in os.environ.items() if k not in ("TENON_STORE", "COLUMNS")}
-
-    def run(self, *words, code=0, **options):
-        done = subprocess.run([TENON, *map(str, words)], cwd=self.path, env=self.environment, capture_output=True,
-                              timeout=60, **options)
-        assert done.returncode == code, f"tenon {words}: {done.returncode}\n{done.stderr.decode()}"
-        return done
-
-    def out(self, *words, **options):
-        return self.run(*words, **options).stdout.decode()
-
-    def err(self, *words, **options):
-        return self.run(*words, **options).stderr.decode()
-
-    def records(self, *words):
-        done = self.run(*words, "--json")
-        assert done.stderr == b""
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def record(self, *words):
-        (record,) = self.records(*words)
-        return record
-
-    def checkpoint(self, name, *options):
-        subprocess.run([sys.executable, ROOT / "tools/make_checkpoint.py", self.path / name, "--layers", "2", "--width",
-                        "32", *options], check=True)
-        return name
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
-
-
-@pytest.fixture
-def lone_folder(folder):
-    """One where no store is to be found."""
-    above = [str(store) for parent in folder.path.parents for store in parent.glob("*.tenon")]
-    if above:
-        pytest.skip(f"{above[0]} stands above the folder of the test; choose another with --basetemp")
-    return folder
-
-
-@pytest.fixture
-def empty_store(folder):
-    folder.run("init", "s.tenon")
-    return folder
-
-
-@pytest.fixture
-def store(empty_store):
-    """A store, s.tenon, with two versions of a checkpoint; a.pt and b.pt beside it."""
-    folder = empty_store
-    folder.checkpoint("a.pt", "--step", "1")
-    folder.checkpoint("b.pt", "--step", "2")
-    folder.run("import", "a.pt", "--step", "1", "-m", "first", "--meta", "val_loss=2.5", "--meta", "host=gpu12")
-    folder.run("import", "b.pt", "--step", "2")
-    return folder
 
 
 def test_import_makes_a_store_named_after_the_file(lone_folder):
@@ -341,7 +275,7 @@ def test_a_file_size_limit_is_an_error_and_not_a_signal(store):
 def test_an_interrupt_leaves_the_old_state(store):
     before = sorted(os.listdir(store.path)), store.records("log")
     store.checkpoint("big.pt", "--layers", "16", "--width", "512")
-    interrupted = 0
+    interrupted = {"import": 0, "export": 0}
     for delay in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
         for words in (["import", "big.pt", "--ref", f"r{delay}"], ["export", "main", "out.pt"]):
             process = subprocess.Popen([TENON, *words], cwd=store.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -350,8 +284,8 @@ def test_an_interrupt_leaves_the_old_state(store):
             process.communicate(timeout=60)
             # Before its handlers stand, a process ends as any other does.
             assert process.returncode in (0, 130, -signal.SIGINT)
-            interrupted += process.returncode == 130
-    assert interrupted > 0
+            interrupted[words[0]] += process.returncode == 130
+    assert all(interrupted.values()), interrupted
     store.run("verify", "--read-data")
     assert store.records("log") == before[1]
     store.run("import", "big.pt", "--ref", "after")
@@ -449,3 +383,106 @@ complete_line tenon imp; complete_line tenon import --mes; complete_line tenon l
     environment = store.environment | {"PATH": f"{pathlib.Path(TENON).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], cwd=store.path, env=environment, capture_output=True, check=True)
     assert done.stdout.decode().split() == ["import", "--message", "candidate"]
+
+
+def test_diff_shows_what_changed_and_by_how_much(store):
+    rows = {row["name"]: row for row in store.records("diff", "main~1", "main")}
+    assert rows and all(row["change"] == "changed" for row in rows.values())
+    assert "model/embed.weight" not in rows
+    row = rows["model/layers.0.attn.out.weight"]
+    torch = pytest.importorskip("torch")
+    older, newer = (torch.load(store.path / name)["model"]["layers.0.attn.out.weight"].double() for name in ("a.pt", "b.pt"))
+    assert row["l2_diff"] == pytest.approx((newer - older).norm().item(), rel=1e-9)
+    assert row["max_abs_diff"] == (newer - older).abs().max().item()
+    assert row["rel_change"] == pytest.approx(((newer - older).norm() / older.norm()).item(), rel=1e-9)
+    assert row["changed_numel"] == (newer != older).sum().item()
+
+
+def test_diff_exit_code_and_stat(store):
+    assert store.run("diff", "main~1", "main", "--stat", "--exit-code", code=1).stdout.endswith(b"same\n")
+    store.run("diff", "main", "main", "--exit-code")
+    assert store.out("diff", "main", "main", "--stat").split()[1] == "same"
+    (stat,) = store.records("diff", "main~1", "--stat")
+    assert stat["schema"] == "diff_stat/1" and stat["changed"] > 0 and stat["added"] == 0
+    store.run("diff", "main:model", "main~1:optim", code=2)
+    store.run("diff", "main", "--by", "shape", code=2)
+
+
+def test_diff_by_param_sees_through_wrappers(empty_store):
+    torch = pytest.importorskip("torch")
+    torch.save({"fc.weight": torch.ones(3)}, empty_store.path / "eager.pt")
+    torch.save({"_orig_mod.fc.weight": torch.ones(3) * 2}, empty_store.path / "compiled.pt")
+    empty_store.run("import", "eager.pt", "compiled.pt")
+    assert {row["change"] for row in empty_store.records("diff", "main~1")} == {"added", "removed"}
+    (row,) = empty_store.records("diff", "main~1", "--by", "param")
+    assert (row["change"], row["old_name"], row["rel_change"]) == ("changed", "fc.weight", 1.0)
+
+
+def test_revs_select_by_step_metric_and_date(store):
+    newest, oldest = (row["snapshot_id"] for row in store.records("log"))
+    for rev in ("main@step:1", "main@min:val_loss", "main@2999-01-01~1", "main@step:2~1"):
+        assert store.records("log", rev)[0]["snapshot_id"] == oldest, rev
+    assert store.records("log", "main@2999-01-01")[0]["snapshot_id"] == newest
+    assert store.record("show", "main@step:1:model/embed.weight")["name"] == "model/embed.weight"
+    assert b"step:1 and step:2" not in store.run("log", "main@step:7", code=1).stderr
+    assert b"the nearest: step:2" in store.run("log", "main@step:7", code=1).stderr
+    assert b"did you mean 'val_loss'" in store.run("log", "main@min:valloss", code=1).stderr
+    store.run("log", "main@tuesday", code=2)
+
+
+def test_forget_gc_undo_and_du_agree(store):
+    store.run("import", "a.pt", "--step", "3")
+    store.run("forget", code=2)
+    rows = store.records("forget", "--keep-last", "1", "--keep-best", "min:val_loss", "--dry-run")
+    assert [row["is_kept"] for row in rows] == [True, False, True]
+    assert rows[2]["reasons"] == ["best min:val_loss"]
+    assert len(store.records("log")) == 3
+    store.run("forget", "--keep-last", "1", "--keep-best", "min:val_loss")
+    assert [row["step"] for row in store.records("log")] == [3, 1]
+    total = store.records("du")[0]
+    assert total["reclaimable_bytes"] == store.record("gc", "--dry-run")["freed_bytes"] > 0
+    store.run("undo")
+    assert len(store.records("log")) == 3
+    usage = {row["step"]: row["freed_bytes"] for row in store.records("du")[1:]}
+    store.run("forget", "main~1")
+    assert store.record("gc")["freed_bytes"] == usage[2] > 0
+    store.run("undo", code=1)
+    store.run("verify", "--read-data")
+    assert [row["step"] for row in store.records("log")] == [3, 1]
+
+
+def test_reflog_tells_what_happened(store):
+    store.run("tag", "set", "good", "main~1")
+    store.run("undo")
+    newest, tag, second, first = store.records("reflog")
+    assert (newest["action"], newest["ref"], newest["undoes"]) == ("delete", "good", tag["sequence"])
+    assert (second["previous_id"], second["ref"]) == (first["snapshot_id"], "main")
+    assert len(store.records("reflog", "main", "-n", "1")) == 1
+
+
+def test_a_clone_is_a_store_of_its_own(store):
+    store.run("clone", "s.tenon", "copy.tenon")
+    store.run("--store", "copy.tenon", "verify", "--read-data")
+    assert store.records("--store", "copy.tenon", "log") == store.records("--store", "s.tenon", "log")
+    store.run("clone", "s.tenon", "copy.tenon", code=1)
+
+
+def test_repair_takes_damaged_storages_from_a_clone(store):
+    store.run("clone", "s.tenon", "copy.tenon")
+    segment = store.path / "s.tenon/segments/0000000000000001.seg"
+    segment.chmod(0o644)
+    with open(segment, "r+b") as file:
+        file.seek(20000)
+        byte = file.read(1)
+        file.seek(20000)
+        file.write(bytes([byte[0] ^ 1]))
+    store.run("--store", "s.tenon", "verify", "--read-data", code=4)
+    assert b"mended" in store.run("--store", "s.tenon", "repair", "--from", "copy.tenon").stdout
+    store.run("--store", "s.tenon", "verify", "--read-data")
+
+
+def test_parts_of_the_data_are_verified_one_by_one(store):
+    whole = store.record("verify", "--read-data")["read_bytes"]
+    assert sum(store.record("verify", f"--read-data={i}/3")["read_bytes"] for i in (1, 2, 3)) == whole
+    for wrong in ("3", "0/3", "4/3", "x/3", "1/0"):
+        store.run("verify", f"--read-data={wrong}", code=2)

@@ -43,6 +43,31 @@ TEST(CommandLine, GlobalOptionsMayStandBeforeAndAfterTheVerb) {
   EXPECT_EQ(parse({"ls", "--store=y", "main"}).globals.store, "y");
 }
 
+TEST(CommandLine, NumbersThatAreNoneAreRefused) {
+  const std::vector<std::vector<const char*>> lines = {{"import", "x.pt", "--step", "99999999999999999999"},
+                                                       {"import", "x.pt", "--step", "1.5"},
+                                                       {"import", "x.pt", "--step", "0x10"},
+                                                       {"log", "-n", "-1"},
+                                                       {"log", "-n", "1e3"},
+                                                       {"tree", "--depth", "-1"},
+                                                       {"tree", "--depth", "18446744073709551616"}};
+  for (const auto& line : lines) EXPECT_THAT(refusal(line).what, HasSubstr("not a whole number")) << line[2];
+  parse({"import", "x.pt", "--step", "-3"});
+  parse({"log", "-n", "0"});
+}
+
+TEST(CommandLine, FlagsTakeNoValue) {
+  refusal({"ls", "--json=false"});
+  refusal({"cat", "main:x", "--raw=0"});
+  refusal({"init", "x.tenon", "--relaxed=1/4"});
+}
+
+TEST(CommandLine, HintsNameTheWholeVerb) {
+  EXPECT_THAT(refusal({"ref", "list", "x"}).hint, HasSubstr("`tenon help ref list`"));
+  EXPECT_THAT(refusal({"ref", "set"}).hint, HasSubstr("`tenon help ref set`"));
+  EXPECT_THAT(refusal({"tag", "v2", "main"}).hint, HasSubstr("`tenon tag set v2 REV`"));
+}
+
 TEST(CommandLine, MistypedVerbsAreNamedWithTheirLikely) {
   const Facts facts = refusal({"improt", "x.pt"});
   EXPECT_EQ(facts.got, "improt");

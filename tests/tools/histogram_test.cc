@@ -44,6 +44,11 @@ TEST(Statistics, SummaryIsOfThePopulation) {
   EXPECT_DOUBLE_EQ(*summary.norm, std::sqrt(30.0));
 }
 
+TEST(Statistics, LargeNeighboursHaveTheirDeviation) {
+  const Doubles values({1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3});
+  EXPECT_DOUBLE_EQ(*summarize(*compute_statistics(values.elements()), 4).std, std::sqrt(1.25));
+}
+
 TEST(Statistics, NothingIsToldWhereThereAreOnlyNans) {
   const Doubles values({NAN, NAN});
   const Summary summary = summarize(*compute_statistics(values.elements()), 2);
@@ -52,7 +57,7 @@ TEST(Statistics, NothingIsToldWhereThereAreOnlyNans) {
 
 TEST(Statistics, EqualValuesHaveNoNegativeVariance) {
   const Doubles values(std::vector<double>(1000, 0.1));
-  EXPECT_NEAR(*summarize(*compute_statistics(values.elements()), 1000).std, 0, 1e-7);
+  EXPECT_NEAR(*summarize(*compute_statistics(values.elements()), 1000).std, 0, 1e-16);
 }
 
 TEST(Histogram, CountsEveryFiniteValueOnce) {

@@ -62,5 +62,12 @@ TEST(SetMembers, AnAssignmentNeedsAKey) {
   }
 }
 
+TEST(SetMembers, DigitsTooManyForANumberStayText) {
+  const std::vector<std::string> assignments = {"a=12345678901234567890123", "b=18446744073709551615", "c=2.50", "d=-1",
+                                                "e=1e400"};
+  EXPECT_EQ(set_members("{}", assignments),
+            R"({"a":"12345678901234567890123","b":18446744073709551615,"c":2.5,"d":-1,"e":"1e400"})");
+}
+
 }  // namespace
 }  // namespace tenon::tools

@@ -27,6 +27,17 @@ Draft draft_of(std::string_view structure, std::vector<std::string> names) {
   return draft;
 }
 
+TEST(Nesting, RefusesAPrefixThatIsNotUtf8) {
+  Draft draft = draft_of("\x80\2}.", {"w"});
+  try {
+    nest_under(draft, "p\xff");
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+  }
+  EXPECT_EQ(draft.tensors[0].name, "w");
+}
+
 TEST(Nesting, WrapsTheStructureInOneDictPerComponent) {
   Draft draft = draft_of("\x80\x02N.", {"w", "a/b"});
   nest_under(draft, "outer/3");

@@ -13,7 +13,7 @@ TEST(Text, BytesHaveOneDecimalFromKibibytesOn) {
   EXPECT_EQ(format_bytes(1024), "1.0 KiB");
   EXPECT_EQ(format_bytes(1024 * 1024 - 1), "1.0 MiB");
   EXPECT_EQ(format_bytes(3'500'000'000), "3.3 GiB");
-  EXPECT_EQ(format_bytes(std::numeric_limits<std::uint64_t>::max()), "16.0 EiB");
+  EXPECT_EQ(format_bytes(std::numeric_limits<std::uint64_t>::max()), "over 16 EiB");
 }
 
 TEST(Text, CountsAreGroupedByThousands) {
@@ -36,6 +36,15 @@ TEST(Text, WidthCountsCharactersNotBytes) {
   EXPECT_EQ(pad_left("é", 3), "  é");
   EXPECT_EQ(pad_right("é", 3), "é  ");
   EXPECT_EQ(pad_right("long", 2), "long");
+}
+
+TEST(Text, WideCharactersTakeTwoColumnsAndMarksNone) {
+  EXPECT_EQ(display_width("重み"), 4u);
+  EXPECT_EQ(display_width("e\u0301"), 1u);
+  EXPECT_EQ(display_width("🙂"), 2u);
+  EXPECT_EQ(pad_right("重み", 6), "重み  ");
+  EXPECT_EQ(elide_middle("重みと勾配", 10), "重みと勾配");
+  EXPECT_EQ(elide_middle("重みと勾配", 8), "重み…配");
 }
 
 TEST(Text, ElidingKeepsBothEnds) {

@@ -1,0 +1,389 @@
+#include "store/gc.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "mmap/lock.h"
+#include "store/du.h"
+#include "store/failpoint.h"
+#include "store/history.h"
+#include "store/journal.h"
+#include "store/live_ranges.h"
+#include "store/marks.h"
+#include "store/mutation.h"
+#include "store/seeded_bug.h"
+#include "store/sparse_copy.h"
+
+namespace tenon {
+
+namespace {
+
+constexpr std::uint64_t gc_lock_byte = 2;
+constexpr auto gc_lock_timeout = std::chrono::seconds(60);
+constexpr std::uint64_t ballast_bytes = 256 * 1024;
+constexpr std::size_t first_batch_on_full_disk = 8;  // snapshots: their rows are few pages
+
+std::filesystem::path ballast(const StorePaths& paths) { return paths.root / "ballast"; }
+
+// Of the ids that the remaining snapshots name as parents: history leads over them even when they were forgotten.
+using Parents = std::set<SnapshotId>;
+
+class Collector {
+ public:
+  Collector(StoreState& store, const GcOptions& options)
+      : store_(store), options_(options), lock_path_(store.paths().catalog() / "lock") {}
+
+  GcReport run() {
+    store_.require_writable();
+    if (!options_.dry_run) sweep_temporaries(store_.paths());
+    const FileLock alone = FileLock::acquire(lock_path_, LockMode::exclusive, gc_lock_byte, gc_lock_timeout);
+    for (bool goes_on = true; goes_on;) goes_on = round(alone);
+    if (!options_.dry_run) make_ballast(store_.paths());
+    return std::move(report_);
+  }
+
+ private:
+  // True if there is more to do: what did not fit on the disk may fit now.
+  bool round(const FileLock& alone) {
+    failpoint("gc.before_mark");
+    mark();
+    plan();
+    if (options_.dry_run) {
+      count_plan();
+      return false;
+    }
+    write_copies();
+    failpoint("gc.after_mark");
+    const std::uint64_t freed_before = report_.freed_bytes;
+    const bool is_done = reclaim(alone);
+    return !is_done || (has_lacked_space_ && report_.freed_bytes > freed_before);
+  }
+
+  // --- step 1
+
+  void mark() {
+    marks_ = std::make_unique<Marks>(store_);
+    remaining_.clear();
+    parents_.clear();
+    const auto snapshots = remaining_snapshots(store_);
+    std::unordered_set<std::uint64_t> candidates;
+    {
+      const CatalogReader reader = store_.catalog().read();
+      forgotten_ = reader.forgotten();
+      for (const auto& [sequence, row] : reader.segments()) candidates.insert(sequence);
+      marked_sequence_ = reader.root().sequence;
+    }
+    for (const RemainingSnapshot& snapshot : snapshots) candidates.erase(snapshot.sequence);
+    marks_->restrict_to(candidates);
+    candidates_.assign(candidates.begin(), candidates.end());
+    std::sort(candidates_.begin(), candidates_.end());
+    for (const RemainingSnapshot& snapshot : snapshots) remaining_.insert(snapshot.id);
+    visit_snapshots(store_, snapshots, [this](const SnapshotRow& row, const Record& record) { add(row, record); });
+  }
+
+  void add(const SnapshotRow& row, const Record& record) {
+    marks_->add(row, record);
+    parents_.insert(record.info.parents.begin(), record.info.parents.end());
+  }
+
+  // What each candidate is worth, and which parts of it must stay.
+  struct Plan {
+    std::uint64_t sequence = 0;
+    format::SegmentReference reference{};
+    KeptParts kept{};
+    std::uint64_t gain = 0;
+    std::vector<std::uint64_t> dead{};  // places in the storages table; of a segment that goes whole, none
+    std::unique_ptr<SparseCopy> copy{};
+  };
+
+  void plan() {
+    plans_.clear();
+    for (const std::uint64_t sequence : candidates_) {
+      // A commit may be newer than the list of snapshots, yet in that of the segments.
+      if (sequence > marked_sequence_) continue;
+      const auto path = store_.paths().segment_directory().file_of(sequence);
+      if (!file_exists(path)) continue;  // its row goes when nobody needs it; else it is damage, and verify's
+      Plan plan{.sequence = sequence, .kept = marks_->kept(sequence)};
+      try {
+        const auto segment = Segment::open(path);
+        plan.reference = segment->reference();
+        plan.gain = gain_of_taking(*segment, plan.kept);
+        if (!plan.kept.is_empty()) plan.dead = dead_storages(*segment, plan.kept);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::corrupt) throw;
+        plan.gain = plan.kept.is_empty() ? blocks_of(path) : 0;  // what nobody needs may go, damaged or not
+      }
+      if (plan.gain != 0) plans_.push_back(std::move(plan));
+    }
+  }
+
+  static std::vector<std::uint64_t> dead_storages(const Segment& segment, const KeptParts& kept) {
+    std::vector<std::uint64_t> dead;
+    const auto storages = segment.storages();
+    for (std::size_t i = 0; i < storages.size(); ++i) {
+      if (!is_covered(kept.ranges, storages[i].offset, storages[i].nbytes)) dead.push_back(i);
+    }
+    return dead;
+  }
+
+  void count_plan() {
+    const CatalogReader reader = store_.catalog().read();
+    for (const auto& [id, row] : forgotten_) report_.snapshots += reader.snapshot(id) ? 1 : 0;
+    for (const Plan& plan : plans_) {
+      (plan.kept.is_empty() ? report_.segments_removed : report_.segments_thinned) += 1;
+      report_.freed_bytes += plan.gain;
+    }
+  }
+
+  // On a full disk what goes whole goes first.
+  void write_copies() {
+    has_lacked_space_ = false;
+    report_.skipped.clear();
+    for (Plan& plan : plans_) {
+      if (plan.kept.is_empty()) continue;
+      const auto segment = Segment::open(store_.paths().segment_directory().file_of(plan.sequence), &plan.reference);
+      try {
+        plan.copy = std::make_unique<SparseCopy>(*segment, plan.kept, store_.is_durable());
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::full) throw;
+        has_lacked_space_ = true;
+        report_.skipped.push_back("no room to thin " + segment->path().filename().string());
+      }
+    }
+    std::erase_if(plans_, [](const Plan& plan) { return !plan.kept.is_empty() && !plan.copy; });
+  }
+
+  // --- steps 2 to 4. False if there is a rest, or all must be marked anew.
+
+  bool reclaim(const FileLock& alone) {
+    try {
+      return reclaim_at_most(alone, batch_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::full || batch_ != SIZE_MAX) throw;
+    }
+    // LMDB needs room to delete.
+    drop_ballast(store_.paths());
+    batch_ = first_batch_on_full_disk;
+    return false;
+  }
+
+  bool reclaim_at_most(const FileLock& alone, std::size_t batch) {
+    Mutation mutation(store_);
+    if (!alone.is_on(lock_path_)) {
+      throw Error(ErrorKind::busy, {.what = "the store was repaired while gc marked", .hint = "run gc again"});
+    }
+    mark_newer(mutation);
+    drop_plans_overtaken();
+    find_strays(mutation);
+    const bool is_all = delete_rows(mutation, batch);
+    if (!forgotten_.empty() || !plans_.empty()) mutation.commit_index();
+    failpoint("gc.before_unlink");
+    remove_files();
+    if (batch_ != SIZE_MAX) batch_ *= 2;
+    return is_all;
+  }
+
+  // Whatever remains now and did not then: commits, and forgetting that was undone.
+  void mark_newer(Mutation& mutation) {
+    if (seeded_bug("gc_without_second_mark")) return;
+    CatalogWriter& catalog = mutation.catalog();
+    std::set<SnapshotId> now_forgotten;
+    for (const auto& [id, row] : catalog.forgotten()) now_forgotten.insert(id);
+    for (const SnapshotId& id : catalog.snapshots()) {
+      if (now_forgotten.contains(id) || remaining_.contains(id)) continue;
+      const SnapshotRow row = decode_snapshot_row(*catalog.snapshot(id), store_.catalog_name());
+      if (row.record.empty()) continue;
+      remaining_.insert(id);
+      revived_.insert(row.holder.sequence);
+      add(row, decode_record(row.record, store_.catalog_name(), 0));
+    }
+    // What was forgotten after marking keeps its rows, and may come back: so must what it leads to.
+    std::set<SnapshotId> then;
+    for (const auto& [id, row] : forgotten_) then.insert(id);
+    for (const auto& [id, row] : catalog.forgotten()) {
+      if (!then.contains(id)) parents_.insert(row.next);
+    }
+    std::erase_if(forgotten_, [&](const auto& entry) { return !now_forgotten.contains(entry.first); });
+  }
+
+  void drop_plans_overtaken() {
+    std::erase_if(plans_, [this](const Plan& plan) {
+      if (revived_.contains(plan.sequence)) return true;
+      const KeptParts needed = marks_->kept(plan.sequence);
+      return plan.kept.is_empty() ? !needed.is_empty() : !plan.copy->kept().covers(needed);
+    });
+  }
+
+  // At most so many snapshots; segments and hints go with the last of them. True if that was all.
+  bool delete_rows(Mutation& mutation, std::size_t batch) {
+    CatalogWriter& catalog = mutation.catalog();
+    std::size_t taken = 0;
+    for (const auto& [id, row] : forgotten_) {
+      if (!catalog.snapshot(id)) continue;
+      if (taken == batch) break;
+      catalog.delete_snapshot(id);
+      mutation.uncount_snapshot();
+      ++taken;
+    }
+    report_.snapshots += taken;
+    const bool is_all = taken < batch;
+    if (!is_all) {
+      plans_.clear();  // their segments still have rows of snapshots
+      return false;
+    }
+    shorten_history(catalog);
+    delete_segments(catalog);
+    return true;
+  }
+
+  // What was forgotten a moment ago still has its row, and may come back: history must lead to it.
+  static SnapshotId next_with_row(const CatalogReader& catalog, SnapshotId id) {
+    while (id != SnapshotId{} && !catalog.snapshot(id)) {
+      const auto row = catalog.forgotten(id);
+      if (!row) break;  // lost: the walk will tell
+      id = row->next;
+    }
+    return id;
+  }
+
+  // Rows of forgotten snapshots stay only where a remaining one leads to them, and lead to the next remaining one.
+  void shorten_history(CatalogWriter& catalog) const {
+    std::map<SnapshotId, SnapshotId> next;
+    for (const auto& [id, row] : forgotten_) {
+      if (parents_.contains(id)) next[id] = next_with_row(catalog, id);
+    }
+    for (const auto& [id, row] : forgotten_) {
+      const auto kept = next.find(id);
+      if (kept == next.end()) {
+        catalog.delete_forgotten(id);
+      } else if (kept->second != row.next) {
+        catalog.put_forgotten(id, {row.sequence, kept->second});
+      }
+    }
+  }
+
+  void delete_segments(CatalogWriter& catalog) {
+    std::map<std::uint64_t, const Plan*> plans;
+    for (const Plan& plan : plans_) {
+      plans[plan.sequence] = &plan;
+      if (plan.kept.is_empty())
+        catalog.delete_segment(plan.sequence);
+      else
+        catalog.put_segment(plan.sequence, {plan.reference.uuid, plan.reference.file_bytes, true});
+    }
+    if (plans.empty()) return;
+    catalog.drop_hints([&](const StorageHint& hint) {
+      const auto plan = plans.find(hint.segment_sequence);
+      if (plan == plans.end()) return false;
+      return plan->second->kept.is_empty() ||
+             std::binary_search(plan->second->dead.begin(), plan->second->dead.end(), hint.storage_index);
+    });
+  }
+
+  void remove_files() {
+    const auto directory = store_.paths().segment_directory();
+    for (Plan& plan : plans_) {
+      if (plan.kept.is_empty()) {
+        remove_file(directory.file_of(plan.sequence));
+        ++report_.segments_removed;
+      } else {
+        plan.copy->take_place();
+        ++report_.segments_thinned;
+      }
+      report_.freed_bytes += plan.gain;
+    }
+    for (const auto& [path, size] : strays_) {
+      remove_file(path);
+      report_.freed_bytes += size;
+      ++report_.strays_removed;
+    }
+    if (store_.is_durable()) sync_directory(store_.paths().segments());
+    plans_.clear();
+    remove_unfinished_heads();
+  }
+
+  // Heads are written under the lock that we hold.
+  void remove_unfinished_heads() const {
+    for (const std::string& name : list_directory(store_.paths().heads())) {
+      if (name.ends_with(".tmp")) remove_file(store_.paths().heads() / name);
+    }
+  }
+
+  // Segments that the catalog does not know, and that are not a lost index's fault: gc took their rows, and was killed.
+  void find_strays(Mutation& mutation) {
+    strays_.clear();
+    std::set<std::uint64_t> known;
+    for (const auto& [sequence, row] : mutation.catalog().segments()) known.insert(sequence);
+    std::optional<std::set<SnapshotId>> forgotten;
+    for (const std::string& name : list_directory(store_.paths().segments())) {
+      const auto sequence = parse_segment_file_name(name);
+      if (!sequence || *sequence >= mutation.sequence() || known.contains(*sequence)) continue;
+      if (!forgotten) forgotten = forgotten_in_journal(mutation.journal_bytes());
+      const auto path = store_.paths().segments() / name;
+      if (const auto size = occupied_if_stray(path, *forgotten)) strays_.emplace_back(path, *size);
+    }
+  }
+
+  std::set<SnapshotId> forgotten_in_journal(std::uint64_t journal_bytes) const {
+    std::set<SnapshotId> forgotten;
+    const auto journal = read_journal(store_.paths().journal(), store_.store_id(), journal_bytes);
+    for (const auto& [id, row] : forgotten_snapshots(journal.records)) forgotten.insert(id);
+    return forgotten;
+  }
+
+  // nullopt unless the truth says that its snapshot was forgotten.
+  std::optional<std::uint64_t> occupied_if_stray(const std::filesystem::path& path,
+                                                 const std::set<SnapshotId>& forgotten) const {
+    try {
+      const auto segment = Segment::open(path);
+      if (segment->footer().store_id != store_.store_id()) return std::nullopt;
+      if (segment->has_section(format::SectionKind::record)) {
+        const SnapshotId id = record_id(segment->section(format::SectionKind::record));
+        if (!forgotten.contains(id)) return std::nullopt;
+      } else if (!segment->has_section(format::SectionKind::live)) {
+        return std::nullopt;
+      }
+      return occupied_bytes(*segment);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::too_new) return std::nullopt;  // verify's
+      throw;
+    }
+  }
+
+  StoreState& store_;
+  const GcOptions& options_;
+  std::filesystem::path lock_path_;
+  GcReport report_;
+  std::unique_ptr<Marks> marks_;
+  std::set<SnapshotId> remaining_;
+  Parents parents_;
+  std::vector<std::pair<SnapshotId, ForgottenRow>> forgotten_;
+  std::vector<std::uint64_t> candidates_;  // segments whose own snapshot does not remain
+  std::set<std::uint64_t> revived_;        // segments whose own snapshot came back
+  std::uint64_t marked_sequence_ = 0;
+  std::vector<Plan> plans_;
+  std::size_t batch_ = SIZE_MAX;
+  bool has_lacked_space_ = false;
+  std::vector<std::pair<std::filesystem::path, std::uint64_t>> strays_;
+};
+
+}  // namespace
+
+GcReport collect_garbage(StoreState& store, const GcOptions& options) { return Collector(store, options).run(); }
+
+void drop_ballast(const StorePaths& paths) { remove_file(ballast(paths)); }
+
+// For want of space there is none: no reason to fail.
+void make_ballast(const StorePaths& paths) {
+  if (file_exists(ballast(paths))) return;
+  try {
+    File file = File::create(ballast(paths));
+    file.write_at(0, std::vector<std::byte>(ballast_bytes));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::full && error.kind() != ErrorKind::conflict) throw;
+    if (error.kind() == ErrorKind::full) remove_file(ballast(paths));
+  }
+}
+
+}  // namespace tenon

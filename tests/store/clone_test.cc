@@ -1,0 +1,87 @@
+// Copies of stores that are in use.
+#include <atomic>
+#include <thread>
+
+#include "store_fixture.h"
+
+namespace tenon::testing {
+namespace {
+
+using ::testing::IsEmpty;
+
+class CloneTest : public StoreTest {
+ protected:
+  static SnapshotId commit(Store& store, std::uint64_t number) {
+    DraftBuilder builder;
+    builder.slot(pattern(100'000, number)).tensor("own").slot(pattern(100'000, 99)).tensor("base");
+    return store.commit(builder).id;
+  }
+  std::filesystem::path copy() const { return base() / "copy.tenon"; }
+};
+
+TEST_F(CloneTest, ACloneHasHistoryRefsAndWhatWasForgotten) {
+  Store store = make();
+  const auto a = commit(store, 1), b = commit(store, 2);
+  commit(store, 3);
+  store.create_tag("good", a);
+  store.forget({.snapshots = {b}});
+  EXPECT_EQ(store.clone(copy()).snapshots, 2u);
+  Store other = Store::open(copy());
+  EXPECT_EQ(other.log().size(), 2u);
+  EXPECT_EQ(other.resolve("good"), a);
+  EXPECT_EQ(copy_of(other.snapshot("main")["own"].bytes()), pattern(100'000, 3));
+  EXPECT_THAT(damage_of(copy()), IsEmpty());
+  other.undo();
+  EXPECT_EQ(other.log().size(), 3u);
+  EXPECT_EQ(store.log().size(), 2u);
+}
+
+TEST_F(CloneTest, AThinnedSegmentIsClonedWithItsHoles) {
+  Store store = make();
+  const auto a = commit(store, 1);
+  commit(store, 2);
+  store.forget({.snapshots = {a}});
+  store.gc();
+  store.clone(copy());
+  EXPECT_THAT(damage_of(copy()), IsEmpty());
+  EXPECT_EQ(Store::open(copy()).du().segment_bytes, store.du().segment_bytes);
+}
+
+TEST_F(CloneTest, ADamagedStoreIsNotCloned) {
+  Store store = make();
+  commit(store, 1);
+  flip_byte(segment(1), Segment::open(segment(1))->storages()[0].offset);
+  EXPECT_THAT(error_of([&] { store.clone(copy()); }), IsError(ErrorKind::corrupt, "damaged"));
+  EXPECT_FALSE(file_exists(copy()));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(base()), std::filesystem::directory_iterator{}), 1);
+}
+
+TEST_F(CloneTest, WhatIsThereIsNotReplaced) {
+  Store store = make();
+  EXPECT_THAT(error_of([&] { store.clone(path()); }), IsError(ErrorKind::conflict, "there already"));
+}
+
+TEST_F(CloneTest, CommitsForgettingAndGcGoOnMeanwhile) {
+  Store store = make();
+  commit(store, 0);
+  std::atomic<bool> is_done = false;
+  std::thread writer([&] {
+    Store mine = open();
+    for (std::uint64_t i = 1; !is_done; ++i) {
+      commit(mine, i);
+      mine.forget({.keep = {.last = 2}});
+      if (i % 3 == 0) mine.gc();
+    }
+  });
+  for (int i = 0; i < 5; ++i) {
+    const auto out = base() / ("copy" + std::to_string(i) + ".tenon");
+    EXPECT_FALSE(error_of([&] { store.clone(out); }));
+    EXPECT_THAT(damage_of(out), IsEmpty());
+    EXPECT_THAT(damage(), IsEmpty());
+  }
+  is_done = true;
+  writer.join();
+}
+
+}  // namespace
+}  // namespace tenon::testing
