@@ -5,6 +5,7 @@
 #include <map>
 
 #include "store/gc.h"
+#include "store/journal.h"
 #include "store/repair.h"
 #include "store/sparse_copy.h"
 #include "store/verify.h"
@@ -64,6 +65,7 @@ class Cloner {
       copy_small(store_.paths().root / superblock_name, building_.root / superblock_name, UINT64_MAX);
       copy_small(store_.paths().journal(), building_.journal(), lock.root().journal_bytes);
     }
+    require_whole_journal();
     report_.snapshots = repair_store(building_.root).snapshots;
     require_whole();
     make_ballast(building_);
@@ -113,6 +115,16 @@ class Cloner {
     File file = File::create(to);
     file.write_at(0, bytes);
     if (store_.is_durable()) file.sync();
+  }
+
+  // Repair would go on with what is left of it, and the copy lack the rest without a word.
+  void require_whole_journal() const {
+    const auto damaged_at = read_journal(building_.journal(), store_.store_id()).damaged_at;
+    if (!damaged_at) return;
+    throw Error(ErrorKind::corrupt, {.what = "the journal is damaged",
+                                     .file = store_.paths().journal().string(),
+                                     .offset = damaged_at,
+                                     .hint = "run `tenon repair`"});
   }
 
   void require_whole() const {

@@ -61,6 +61,16 @@ TEST_F(CloneTest, WhatIsThereIsNotReplaced) {
   EXPECT_THAT(error_of([&] { store.clone(path()); }), IsError(ErrorKind::conflict, "there already"));
 }
 
+TEST_F(CloneTest, StoreWithADamagedJournalIsNotCopiedInPart) {
+  Store store = make();
+  commit(store, 0);
+  store.create_tag("v1", store.resolve("main"));
+  flip_byte(journal(), sizeof(format::JournalHeader) + 20);
+  const auto out = base() / "copy.tenon";
+  EXPECT_THAT(error_of([&] { store.clone(out); }), IsError(ErrorKind::corrupt, "journal is damaged"));
+  EXPECT_FALSE(file_exists(out));
+}
+
 TEST_F(CloneTest, CommitsForgettingAndGcGoOnMeanwhile) {
   Store store = make();
   commit(store, 0);
