@@ -68,18 +68,25 @@ Mapping Mapping::map(const File& file, std::uint64_t offset, std::uint64_t size_
   return mapping;
 }
 
-Mapping Mapping::anonymous(std::uint64_t size_bytes, bool huge) {
+Mapping Mapping::fresh(std::uint64_t size_bytes, int flags) {
   Mapping mapping;
   mapping.data_ = &empty_range;
   if (size_bytes == 0) return mapping;
   mapping.region_ =
-      std::make_unique<Region>(Region{map_region(-1, ipc::copy_on_write, 0, size_bytes, MAP_ANONYMOUS, {})});
+      std::make_unique<Region>(Region{map_region(-1, ipc::copy_on_write, 0, size_bytes, MAP_ANONYMOUS | flags, {})});
   mapping.data_ = static_cast<std::byte*>(mapping.region_->region.get_address());
   mapping.size_bytes_ = size_bytes;
-  if (huge)
+  return mapping;
+}
+
+Mapping Mapping::anonymous(std::uint64_t size_bytes, bool huge) {
+  Mapping mapping = fresh(size_bytes, 0);
+  if (huge && size_bytes != 0)
     (void)::madvise(mapping.data_, size_bytes, MADV_HUGEPAGE);  // advice: a kernel built without loses only speed
   return mapping;
 }
+
+Mapping Mapping::reserve(std::uint64_t size_bytes) { return fresh(size_bytes, MAP_NORESERVE); }
 
 bool Mapping::populate_read(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
   assert(offset <= size_bytes_ && size_bytes <= size_bytes_ - offset);

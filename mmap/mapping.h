@@ -28,6 +28,8 @@ class Mapping {
   static Mapping map(const File& file, std::uint64_t offset, std::uint64_t size_bytes, MapMode mode);
   // Fresh zeroed private memory, page-aligned. With `huge`, advised to use huge pages.
   static Mapping anonymous(std::uint64_t size_bytes, bool huge = false);
+  // Same, without asking for the memory: of a large range, of which little will be touched.
+  static Mapping reserve(std::uint64_t size_bytes);
   Mapping(Mapping&&) noexcept;
   Mapping& operator=(Mapping&&) noexcept;
   ~Mapping();
@@ -40,6 +42,7 @@ class Mapping {
 
  private:
   struct Region;
+  static Mapping fresh(std::uint64_t size_bytes, int flags);
   std::unique_ptr<Region> region_;
   std::byte* data_ = nullptr;
   std::uint64_t size_bytes_ = 0;

@@ -50,7 +50,7 @@ class Rebuilder {
   // Null where the tables are damaged: only hints are lost.
   std::shared_ptr<const Segment> open_tables(const format::SegmentReference& reference) {
     try {
-      auto segment = Segment::open(file_of(reference), &reference);
+      auto segment = Segment::read(File::open(file_of(reference)), &reference);
       segment->storages();
       return segment;
     } catch (const Error& error) {
@@ -61,7 +61,7 @@ class Rebuilder {
   }
 
   void put_snapshot(const SnapshotId& id, const WholeSnapshot& snapshot) {
-    const auto holder = Segment::open(file_of(snapshot.holder), &snapshot.holder);
+    const auto holder = Segment::read(File::open(file_of(snapshot.holder)), &snapshot.holder);
     put_row(id, {snapshot.holder, holder->section(SectionKind::record), holder->section(SectionKind::keys),
                  holder->section(SectionKind::binding)});
     if (const auto own = contents_.forgotten.find(id); own != contents_.forgotten.end())

@@ -42,7 +42,7 @@ class Repairer {
     require_store();
     const auto lock = lock_out_writers();
     find_store_id();
-    if (options_.from) report_.mended = mend_segments(paths_, store_id_, is_durable_, *options_.from);
+    if (options_.from) mend_from(*options_.from);
     read_whole_journal();
     gather_segments();
     gather_journal();
@@ -109,9 +109,15 @@ class Repairer {
     report_.dropped.push_back("superblock was damaged: made anew");
   }
 
+  void mend_from(const std::filesystem::path& other) {
+    MendReport mend = mend_segments(paths_, store_id_, is_durable_, other);
+    report_.mended = std::move(mend.mended);
+    report_.dropped.insert(report_.dropped.end(), mend.left.begin(), mend.left.end());
+  }
+
   std::shared_ptr<const Segment> try_open(const std::filesystem::path& path) {
     try {
-      return Segment::open(path);
+      return Segment::read(File::open(path));
     } catch (const Error& error) {
       return drop(error);
     }
@@ -139,8 +145,8 @@ class Repairer {
   }
 
   void gather_segment(const std::filesystem::path& path, std::uint64_t sequence) {
-    File file = File::open(path);
-    const auto segment = Segment::open(file);
+    const File file = File::open(path);
+    const auto segment = Segment::read(file);
     if (segment->sequence() != sequence || segment->footer().store_id != store_id_) {
       throw Error(ErrorKind::corrupt, {.what = "segment has another's name or store", .file = path.string()});
     }
@@ -148,7 +154,7 @@ class Repairer {
     contents_.segments.push_back(segment->reference());
     if (!segment->has_section(SectionKind::record)) return;
     const bool is_forgotten = contents_.forgotten.contains(record_id(segment->section(SectionKind::record)));
-    const auto snapshot = open_snapshot(std::move(file), is_forgotten);
+    const auto snapshot = open_snapshot(file, is_forgotten);
     if (!snapshot) return;
     Event event{WholeSnapshot{segment->reference(), snapshot->info().parents}, {}};
     event.record.ref = decode_commit_section(*segment).ref;
@@ -159,9 +165,11 @@ class Repairer {
   }
 
   // A forgotten snapshot of which gc has taken a part is as good as gone.
-  std::shared_ptr<const SnapshotState> open_snapshot(File file, bool is_forgotten) const {
+  std::shared_ptr<const SnapshotState> open_snapshot(const File& file, bool is_forgotten) const {
     try {
-      return SnapshotState::open(paths_.segment_directory(), std::move(file), nullptr, nullptr, Mode::shared);
+      SegmentDirectory directory = paths_.segment_directory();
+      directory.metadata_only = true;
+      return SnapshotState::open(directory, file, nullptr, nullptr, Mode::shared);
     } catch (const Error& error) {
       const bool is_damage = error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found;
       if (!is_forgotten || !is_damage) throw;
