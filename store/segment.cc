@@ -3,7 +3,6 @@
 #include <cassert>
 #include <cstring>
 
-#include "mmap/lock.h"
 #include "store/seeded_bug.h"
 #include "tenon/error.h"
 
@@ -246,7 +245,7 @@ SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Diges
 }
 
 SegmentWriter::~SegmentWriter() {
-  if (is_published_ || !file_.is_open()) return;
+  if (is_published_ || !file_.is_open() || fork_generation_ != tenon::fork_generation()) return;
   try {
     remove_file(file_.path());
   } catch (const Error&) {
