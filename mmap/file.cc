@@ -83,6 +83,15 @@ File File::create(const std::filesystem::path& path) {
   return File(descriptor, path);
 }
 
+std::optional<File> File::create_unnamed(const std::filesystem::path& directory) {
+  const int flags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_NOCTTY;
+  const int descriptor =
+      standard_descriptors::avoid(retry_interrupted([&] { return ::open(directory.c_str(), flags, 0666); }));
+  if (descriptor >= 0) return File(descriptor, directory);
+  if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) return std::nullopt;
+  throw_errno(errno, "cannot create a file in", directory);
+}
+
 File::File(File&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)), begin_(other.begin_) {}
 
@@ -165,6 +174,19 @@ void File::reserve(std::uint64_t offset, std::uint64_t size_bytes) {
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) throw_errno(errno, "cannot reserve space", path_, offset);
 }
 
+void File::discard(std::uint64_t offset, std::uint64_t size_bytes) {
+  if (offset > largest_offset || size_bytes > largest_offset - offset) {
+    throw_errno(EFBIG, "cannot give space back", path_, offset);
+  }
+  const int result = retry_interrupted([&] {
+    return ::fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                       static_cast<off_t>(size_bytes));
+  });
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
+    throw_errno(errno, "cannot give space back", path_, offset);
+  }
+}
+
 void File::truncate(std::uint64_t size_bytes) {
   if (size_bytes > largest_offset) throw_errno(EFBIG, "cannot set the size", path_, size_bytes);
   const int result = retry_interrupted([&] { return ::ftruncate(descriptor_, static_cast<off_t>(size_bytes)); });
@@ -223,6 +245,13 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
   if (result == 0) return;
   if (no_replace && errno == EEXIST) throw_exists(to);
   throw_errno(errno, "cannot rename to " + to.string(), from);
+}
+
+bool link_file(const File& file, const std::filesystem::path& path) {
+  const std::string open_file = "/proc/self/fd/" + std::to_string(file.descriptor());
+  if (::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  if (errno == EEXIST) return false;
+  throw_errno(errno, "cannot give a file its name", path);
 }
 
 bool remove_file(const std::filesystem::path& path) {

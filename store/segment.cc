@@ -1,9 +1,12 @@
 #include "store/segment.h"
 
+#include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cstring>
 
 #include "mmap/lock.h"
+#include "mmap/writable_mapping.h"
 #include "store/seeded_bug.h"
 #include "tenon/error.h"
 
@@ -20,6 +23,9 @@ using format::StorageEntry;
 constexpr std::uint32_t segment_version = 1;
 constexpr std::string_view segment_suffix = ".seg";
 constexpr std::size_t sequence_digits = 16;
+// Of a segment in flight: held while a part of it is taken.
+constexpr std::uint64_t part_lock_byte = 2;
+constexpr auto part_lock_timeout = std::chrono::seconds(60);
 
 Digest random_digest() {
   Digest digest;
@@ -56,7 +62,7 @@ std::shared_ptr<const Segment> Segment::open(const std::filesystem::path& path,
   return open(File::open(path), wanted);
 }
 
-std::shared_ptr<const Segment> Segment::open(const File& file, const format::SegmentReference* wanted) {
+std::shared_ptr<Segment> Segment::with_memory(const File& file, Mapping (*memory)(const File&, std::uint64_t)) {
   auto segment = std::make_shared<Segment>();
   segment->path_ = file.path();
   const std::uint64_t size = file.size_bytes();
@@ -64,12 +70,38 @@ std::shared_ptr<const Segment> Segment::open(const File& file, const format::Seg
     segment->fail("segment is too short for its header and footer", size, std::to_string(size) + " bytes",
                   "at least " + std::to_string(sizeof(SegmentHeader) + sizeof(SegmentFooter)));
   }
-  segment->mapping_ = Mapping::map(file, 0, size, MapMode::read_only);
-  segment->check_header();
+  segment->mapping_ = memory(file, size);
   segment->footer_ = reinterpret_cast<const SegmentFooter*>(segment->data() + size - sizeof(SegmentFooter));
-  if (size % alignof(SegmentFooter) != 0) segment->fail("segment is cut or has grown", size);
+  return segment;
+}
+
+std::shared_ptr<const Segment> Segment::open(const File& file, const format::SegmentReference* wanted) {
+  const auto segment = with_memory(
+      file, [](const File& of, std::uint64_t size) { return Mapping::map(of, 0, size, MapMode::read_only); });
+  segment->check_header();
   segment->check_footer(wanted);
   return segment;
+}
+
+std::shared_ptr<const Segment> Segment::read(const File& file, const format::SegmentReference* wanted) {
+  const auto segment = with_memory(file, [](const File&, std::uint64_t size) { return Mapping::reserve(size); });
+  const std::uint64_t footer_offset = segment->mapping_.size_bytes() - sizeof(SegmentFooter);
+  segment->read_part(file, 0, sizeof(SegmentHeader));
+  segment->check_header();
+  segment->read_part(file, footer_offset, sizeof(SegmentFooter));
+  segment->check_footer(wanted);
+  const std::uint64_t data_bytes = segment->data_bytes();
+  segment->read_part(file, data_bytes, footer_offset - data_bytes);
+  return segment;
+}
+
+void Segment::read_part(const File& file, std::uint64_t offset, std::uint64_t size) {
+  try {
+    file.read_at(offset, {mapping_.data() + offset, size});
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::io) throw;
+    fail("segment cannot be read", error.facts().offset.value_or(offset), error.facts().got);
+  }
 }
 
 void Segment::fail(std::string what, std::uint64_t offset, std::string got, std::string wanted) const {
@@ -95,6 +127,7 @@ void Segment::check_header() const {
 void Segment::check_footer(const format::SegmentReference* wanted) const {
   const SegmentFooter& f = *footer_;
   const std::uint64_t at = mapping_.size_bytes() - sizeof(SegmentFooter);
+  if (mapping_.size_bytes() % alignof(SegmentFooter) != 0) fail("segment is cut or has grown", mapping_.size_bytes());
   if (std::memcmp(f.magic, format::footer_magic, sizeof f.magic) != 0)
     fail("segment has no footer: it is cut or was never finished", at);
   if (f.checksum != format::seal_of(f)) fail("segment footer is damaged", at);
@@ -218,8 +251,21 @@ SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Diges
   }
 }
 
+SegmentWriter::SegmentWriter(File file, const Digest& uuid) noexcept
+    : file_(std::move(file)), uuid_(uuid), cursor_(0), is_joined_(true) {}
+
+SegmentWriter SegmentWriter::join(const std::filesystem::path& temporary, const Digest& uuid) {
+  File file = File::open(temporary, File::Access::read_write);
+  SegmentHeader header{};
+  file.read_at(0, std::as_writable_bytes(std::span(&header, 1)));
+  if (header.checksum != format::seal_of(header) || header.uuid != uuid) {
+    throw Error(ErrorKind::corrupt, {.what = "not the segment that was to be joined", .file = temporary.string()});
+  }
+  return {std::move(file), uuid};
+}
+
 SegmentWriter::~SegmentWriter() {
-  if (is_published_ || !file_.is_open()) return;
+  if (is_published_ || is_joined_ || !file_.is_open()) return;
   try {
     remove_file(file_.path());
   } catch (const Error&) {
@@ -242,11 +288,39 @@ std::uint64_t SegmentWriter::place_piece(std::uint64_t nbytes) {
 }
 
 void SegmentWriter::reserve_placed() {
-  if (cursor_ > sizeof(SegmentHeader)) file_.reserve(0, cursor_);
+  if (is_joined_) {
+    if (cursor_ > 0) take_part();
+  } else if (cursor_ > sizeof(SegmentHeader)) {
+    file_.reserve(0, cursor_);
+  }
+}
+
+// The file's size says what is taken.
+void SegmentWriter::take_part() {
+  const FileLock lock = FileLock::acquire(file_.path(), LockMode::exclusive, part_lock_byte, part_lock_timeout);
+  const std::uint64_t taken = std::max<std::uint64_t>(file_.size_bytes(), sizeof(SegmentHeader));
+  part_begin_ = format::align_up(taken, std::uint64_t{format::granule_bytes});
+  file_.truncate(part_begin_ + cursor_);
+  file_.reserve(part_begin_, cursor_);
+}
+
+void SegmentWriter::adopt(std::span<const Range> parts) {
+  assert(!is_joined_ && !data_bytes_);
+  cursor_ = sizeof(SegmentHeader);
+  for (const Range& part : parts) {
+    assert(part.begin >= cursor_ && part.begin <= part.end);
+    if (part.begin - cursor_ >= format::alignment_page) file_.discard(cursor_, part.begin - cursor_);
+    cursor_ = part.end;
+  }
+  file_.truncate(cursor_);
+}
+
+WritableMapping SegmentWriter::map_writable(std::uint64_t offset, std::uint64_t size_bytes) {
+  return {file_, offset, size_bytes};
 }
 
 Mapping SegmentWriter::map_written() const {
-  return Mapping::map(file_, 0, data_bytes_.value_or(cursor_), MapMode::read_only);
+  return Mapping::map(file_, part_begin_, data_bytes_.value_or(cursor_), MapMode::read_only);
 }
 
 void SegmentWriter::add_section(SectionKind kind, std::span<const std::byte> bytes) {

@@ -75,6 +75,7 @@ void add_files(CLI::App& app, CommandLine& line) {
         ->check(whole_number<std::int64_t>(std::numeric_limits<std::int64_t>::min()))
         ->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
+    verb.add_flag("--compact", a.compact, "of each storage keep only what its tensors use");
     verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("SIZE");
@@ -214,6 +215,18 @@ void add_space(CLI::App& app, CommandLine& line) {
   });
   bind<GcArguments>(add_verb(app, "gc", group), line, run_gc, [](CLI::App& verb, GcArguments& a) {
     verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be freed");
+  });
+  bind<CompactArguments>(add_verb(app, "compact", group), line, run_compact, [](CLI::App& verb, CompactArguments& a) {
+    verb.add_option("REV", a.rev, "what to compact")->required()->type_name("");
+    verb.add_option("--ref", a.ref, "commit to this ref instead of REV")->type_name("REF");
+    verb.add_option("-m,--message", a.message, "what log shows")->type_name("TEXT");
+  });
+  bind<RewriteArguments>(add_verb(app, "rewrite", group), line, run_rewrite, [](CLI::App& verb, RewriteArguments& a) {
+    verb.add_option("REF", a.ref, "whose history is rewritten")->required()->type_name("");
+    verb.add_option("--drop", a.drop, "leave this tensor or subtree out; repeatable")
+        ->allow_extra_args(false)
+        ->type_name("NAME");
+    verb.add_option("--rename", a.rename, "give a tensor or subtree another name; repeatable")->type_name("OLD NEW");
   });
   bind<DuArguments>(add_verb(app, "du", group), line, run_du, [](CLI::App& verb, DuArguments& a) {
     verb.add_flag("-s,--summary", a.summary, "only the totals");

@@ -31,6 +31,7 @@ struct ImportArguments {
   std::string prefix;
   std::uint64_t max_memory_bytes = 0;  // 0: as ImportOptions has it
   std::uint64_t offset = 0;
+  bool compact = false;
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 
@@ -146,6 +147,20 @@ struct GcArguments {
   bool dry_run = false;
 };
 int run_gc(const Globals& globals, const GcArguments& arguments, Output& output);
+
+struct CompactArguments {
+  std::string rev;
+  std::string ref;  // empty: that of the rev, if it is one
+  std::string message;
+};
+int run_compact(const Globals& globals, const CompactArguments& arguments, Output& output);
+
+struct RewriteArguments {
+  std::string ref;
+  std::vector<std::string> drop;
+  std::vector<std::pair<std::string, std::string>> rename;
+};
+int run_rewrite(const Globals& globals, const RewriteArguments& arguments, Output& output);
 
 struct DuArguments {
   bool summary = false;

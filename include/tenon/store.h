@@ -113,7 +113,7 @@ struct RepairReport {
   std::uint64_t snapshots = 0;
   std::uint64_t refs = 0;
   std::uint64_t forgotten = 0;       // snapshots that stay forgotten, and that gc has not taken
-  std::vector<std::string> mended;   // what was taken from the other store, one line each
+  std::vector<std::string> mended;   // from the other store, or from heads; one line each
   std::vector<std::string> dropped;  // what could not be kept, one line each
 };
 
@@ -122,6 +122,9 @@ struct BundleOptions {
 };
 
 class StoreState;
+
+class FilledCommit;
+class JointCommit;
 
 class TENON_API Store {
  public:
@@ -186,6 +189,8 @@ class TENON_API Store {
 
  private:
   void require_directory(const char* what) const;
+  friend class FilledCommit;
+  friend class JointCommit;
   explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<StoreState> state_;
 };
