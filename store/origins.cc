@@ -43,10 +43,12 @@ std::shared_ptr<const Segment> open_hinted(const StoreState& store, std::uint64_
   });
 }
 
-// What was loaded may be another store's, or gone.
+// What was loaded may be another store's, or gone: gc takes the rows of what it takes, while this process may have
+// the segments mapped still.
 std::shared_ptr<const SnapshotState> reopen_shared(const StoreState& store, const SnapshotState& loaded) {
   if (loaded.holder().footer().store_id != store.store_id()) return nullptr;
-  return open_if_possible([&] {
+  return open_if_possible([&]() -> std::shared_ptr<const SnapshotState> {
+    if (!store.catalog().read().snapshot(loaded.info().id)) return nullptr;
     return store.open_located({loaded.info().id, loaded.holder().reference()}, Mode::shared);
   });
 }

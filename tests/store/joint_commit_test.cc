@@ -31,7 +31,8 @@ class JointCommitTest : public StoreTest {
   }
 
   static void expect_shard(const Snapshot& snapshot, std::uint64_t number, std::uint64_t version = 0) {
-    const Draft wanted = shard(number, version).draft();
+    const DraftBuilder owner = shard(number, version);
+    const Draft& wanted = owner.draft();
     const std::string rank = "rank" + std::to_string(number);
     EXPECT_EQ(copy_of(snapshot[rank + "/large"].bytes()), copy_of(wanted.slots[0].source.memory)) << number;
     EXPECT_EQ(copy_of(snapshot[rank + "/small"].bytes()), copy_of(wanted.slots[1].source.memory)) << number;
