@@ -60,8 +60,8 @@ class Sizes:
 
 
 SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, state_tensors=50, share_bytes=8 * MIB, share_processes=(1, 2),
-              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, growth_tensors=50,
-              chain_bytes=16 * MIB, chain_tensors=2, chain_commits=4, chain_small_tensors=64,
+              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, growth_tensors=50, chain_bytes=16 * MIB,
+              chain_tensors=2, chain_commits=4, chain_small_tensors=64,
               growth_snapshots=(10, 30), rounds=1)
 
 

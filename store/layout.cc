@@ -8,6 +8,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "store/codec.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -104,8 +105,8 @@ class StringTable {
   std::uint32_t intern(const std::string& text) {
     const auto [it, is_new] = indices_.try_emplace(text, static_cast<std::uint32_t>(begins_.size() - 1));
     if (is_new) {
+      begins_.push_back(length_32(bytes_.size() + text.size()));
       bytes_ += text;
-      begins_.push_back(static_cast<std::uint32_t>(bytes_.size()));
     }
     return it->second;
   }

@@ -115,6 +115,12 @@ const RefRow* Mutation::find_ref(std::string_view name) const noexcept {
   return found == root_.refs.end() ? nullptr : &*found;
 }
 
+const RefRow* Mutation::find_ref_set_by(std::uint64_t sequence) const noexcept {
+  const auto found =
+      std::find_if(root_.refs.begin(), root_.refs.end(), [&](const RefRow& row) { return row.sequence == sequence; });
+  return found == root_.refs.end() ? nullptr : &*found;
+}
+
 PreviousRef Mutation::previous_of(std::string_view name) const noexcept {
   const RefRow* const ref = find_ref(name);
   return ref == nullptr ? PreviousRef{} : PreviousRef{ref->id, ref->is_tag};

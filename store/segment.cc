@@ -265,7 +265,8 @@ SegmentWriter SegmentWriter::join(const std::filesystem::path& temporary, const 
 }
 
 SegmentWriter::~SegmentWriter() {
-  if (is_published_ || is_joined_ || !file_.is_open()) return;
+  const bool is_mine = !is_joined_ && file_.is_open() && fork_generation_ == tenon::fork_generation();
+  if (is_published_ || !is_mine) return;
   try {
     remove_file(file_.path());
   } catch (const Error&) {

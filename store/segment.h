@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mmap/file.h"
+#include "mmap/lock.h"
 #include "mmap/mapping.h"
 #include "store/format.h"
 
@@ -84,7 +85,8 @@ class WritableMapping;
 // Where a storage of `nbytes` may begin, at or after `cursor`.
 std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes) noexcept;
 
-// A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened.
+// A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened, or this is a
+// forked child, whose parent goes on writing it.
 class SegmentWriter {
  public:
   // Creates `<directory>/<prefix><random>.tmp`, locked.
@@ -140,6 +142,7 @@ class SegmentWriter {
   void take_part();
   void flush_sections();
   File file_;
+  std::uint64_t fork_generation_ = tenon::fork_generation();
   Digest store_id_;
   Digest uuid_;
   std::uint64_t cursor_ = sizeof(format::SegmentHeader);

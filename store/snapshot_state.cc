@@ -43,6 +43,30 @@ struct CopyTask {
   std::uint64_t size;
 };
 
+// A stitched slot that is being mapped; without a range where the process may have no more mappings.
+struct StitchedSlot {
+  std::uint32_t slot;
+  std::optional<StitchedRange> range;
+};
+
+// One extent, and its place in its slot's range.
+struct StitchedPart {
+  std::size_t slot;  // among those being mapped
+  std::uint64_t at;
+  const Extent* extent;
+};
+
+// nullopt where the process may have no more mappings.
+template <typename Make>
+auto try_mapping(const Make& make) -> std::optional<decltype(make())> {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::limit) throw;
+    return std::nullopt;
+  }
+}
+
 void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byte* out, std::uint64_t size) {
   for (std::uint64_t done = 0; done < size; done += copy_task_bytes) {
     tasks.push_back({offset + done, out + done, std::min(copy_task_bytes, size - done)});
@@ -70,7 +94,7 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   state->open_shared_sections(directory);
   state->check_total();
   state->check_placements(directory);
-  state->check_all_thinned();
+  state->check_thinned();
   if (!directory.metadata_only) state->map(directory);
   return state;
 }
@@ -81,8 +105,7 @@ void SnapshotState::map(const SegmentDirectory& directory) {
       return map_shared(directory);
     case Mode::private_:
       map_private(directory);
-      std::sort(private_parts_.begin(), private_parts_.end(),
-                [](const PrivatePart& a, const PrivatePart& b) { return a.address < b.address; });
+      std::ranges::sort(private_parts_, {}, &PrivatePart::address);
       return;
     case Mode::copy:
       return copy_all(directory);
@@ -158,14 +181,21 @@ void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
 }
 
 // Every extent in a segment that gc has thinned is still there: what it gave back reads as zeros.
-void SnapshotState::check_thinned(std::uint32_t index) const {
-  if (!segments_[index]->has_section(SectionKind::live)) return;
-  const LiveRanges live(*segments_[index]);
+void SnapshotState::check_thinned() const {
+  std::vector<std::optional<LiveRanges>> thinned(segments_.size());
+  bool is_any = false;
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    if (!segments_[i] || !segments_[i]->has_section(SectionKind::live)) continue;
+    thinned[i].emplace(*segments_[i]);
+    is_any = true;
+  }
+  if (!is_any) return;
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     for (const Extent& extent : placement(slot)) {
-      if (extent.segment != index || live.contains(extent.offset, extent.size)) continue;
+      const auto& live = thinned[extent.segment];
+      if (!live || live->contains(extent.offset, extent.size)) continue;
       throw Error(ErrorKind::not_found, {.what = "gc has taken bytes of slot " + std::to_string(slot),
-                                         .file = segments_[index]->path().string(),
+                                         .file = segments_[extent.segment]->path().string(),
                                          .offset = extent.offset});
     }
   }
@@ -224,30 +254,56 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
   }
 }
 
-void SnapshotState::check_all_thinned() const {
-  for (std::uint32_t index = 0; index < segments_.size(); ++index) {
-    if (segments_[index]) check_thinned(index);
+// All addresses first, then the pieces by segment: one file is open at a time, for a snapshot may draw on more segments
+// than this process may have descriptors.
+void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode) {
+  std::vector<StitchedSlot> slots;
+  std::map<std::uint32_t, std::vector<StitchedPart>> parts;  // by index in the segment table
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (layout_.slot_bytes(slot) == 0 || !binding_.is_stitched(slot)) continue;
+    const auto extents = binding_.extents(slot);
+    auto range = try_mapping([&] { return StitchedRange::reserve(layout_.slot_bytes(slot), extents.size()); });
+    if (!range) {
+      copy_stitched(slot);  // this process has no more mappings to give
+      continue;
+    }
+    std::uint64_t at = 0;
+    for (const Extent& extent : extents) {
+      parts[extent.segment].push_back({slots.size(), at, &extent});
+      at += extent.size;
+    }
+    slots.push_back({slot, std::move(range)});
+  }
+  std::map<std::uint32_t, std::uint64_t> inodes;
+  for (const auto& [segment, of_segment] : parts) {
+    const File file = reopen_file(directory, segment);
+    inodes[segment] = file.inode();
+    for (const StitchedPart& part : of_segment) {
+      StitchedSlot& of = slots[part.slot];
+      if (!of.range) continue;
+      const StitchedRange::Piece piece{&file, part.extent->offset, part.extent->size};
+      const auto placed = try_mapping([&] {
+        of.range->place(part.at, piece, mode);
+        return true;
+      });
+      if (!placed) of.range.reset();
+    }
+  }
+  for (StitchedSlot& of : slots) {
+    if (!of.range) {
+      copy_stitched(of.slot);
+      continue;
+    }
+    slot_data_[of.slot] = of.range->data();
+    if (mode == MapMode::copy_on_write) add_private_parts(of.slot, inodes);
+    stitched_.push_back(std::move(*of.range));
   }
 }
 
-void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode,
-                                 OpenFiles& files) {
-  std::vector<StitchedRange::Piece> pieces;
+void SnapshotState::add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes) {
+  auto address = reinterpret_cast<std::uintptr_t>(slot_data_[slot]);
   for (const Extent& extent : binding_.extents(slot)) {
-    if (!files.contains(extent.segment)) files.emplace(extent.segment, reopen_file(directory, extent.segment));
-    pieces.push_back({&files.at(extent.segment), extent.offset, extent.size});
-  }
-  try {
-    stitched_.push_back(StitchedRange::map(pieces, mode));
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::limit) throw;
-    return copy_stitched(slot);  // this process has no more mappings to give
-  }
-  slot_data_[slot] = stitched_.back().data();
-  if (mode != MapMode::copy_on_write) return;
-  auto address = reinterpret_cast<std::uintptr_t>(stitched_.back().data());
-  for (const Extent& extent : binding_.extents(slot)) {
-    private_parts_.push_back({address, extent.size, extent.offset, files.at(extent.segment).inode()});
+    private_parts_.push_back({address, extent.size, extent.offset, inodes.at(extent.segment)});
     address += extent.size;
   }
 }
@@ -270,34 +326,26 @@ void SnapshotState::copy_stitched(std::uint32_t slot) {
 }
 
 void SnapshotState::map_shared(const SegmentDirectory& directory) {
-  OpenFiles files;
   slot_data_.resize(layout_.slot_count(), no_bytes);
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
-    if (layout_.slot_bytes(slot) == 0) continue;
-    if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::read_only, files);
-    } else {
-      slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
-    }
+    if (layout_.slot_bytes(slot) == 0 || binding_.is_stitched(slot)) continue;
+    slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
   }
+  map_stitched(directory, MapMode::read_only);
 }
 
 // One copy-on-write mapping per segment serves every first slot over its bytes; further slots over the same bytes must
 // not see the first one's writes, so they get pages of their own.
 void SnapshotState::map_private(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
-  OpenFiles files;
+  map_stitched(directory, MapMode::copy_on_write);
   std::vector<std::byte*> bases(segments_.size(), nullptr);
   std::unordered_set<std::uint64_t> taken;
   std::vector<std::uint32_t> small_duplicates;
   std::uint64_t small_bytes = 0;
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     const std::uint64_t nbytes = layout_.slot_bytes(slot);
-    if (nbytes == 0) continue;
-    if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::copy_on_write, files);
-      continue;
-    }
+    if (nbytes == 0 || binding_.is_stitched(slot)) continue;
     const std::uint32_t segment = binding_.segment(slot);
     const std::uint64_t offset = binding_.offset(slot);
     const bool is_first =

@@ -86,14 +86,14 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void check_total() const;
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
-  void check_thinned(std::uint32_t index) const;
-  void check_all_thinned() const;
-  using OpenFiles = std::map<std::uint32_t, File>;  // by index in the segment table
+  void check_thinned() const;
+  // Of a stitched slot; inodes by index in the segment table.
+  void add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes);
   std::byte* add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes);
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);
-  void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode, OpenFiles& files);
+  void map_stitched(const SegmentDirectory& directory, MapMode mode);
   void copy_stitched(std::uint32_t slot);
 
   Mode mode_ = Mode::shared;
