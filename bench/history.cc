@@ -10,6 +10,8 @@
 #include <random>
 #include <system_error>
 
+#include <tenon/snapshot_draft.h>
+
 #include "support.h"
 
 namespace tenon::bench {
@@ -21,22 +23,6 @@ constexpr std::uint64_t row_cluster_bytes = 64 * page;
 constexpr std::uint64_t granule = 64 * 1024;
 
 // --- P5: loaded, hardly touched, committed ---
-
-Draft draft_of_loaded(const Snapshot& snapshot) {
-  Draft draft;
-  for (std::uint32_t i = 0; i < snapshot.size(); ++i) {
-    const TensorRow row = snapshot.row(i);
-    const auto bytes = snapshot.slot_bytes(row.slot);
-    draft.slots.push_back({.nbytes = bytes.size(), .source = {.memory = bytes}});
-    draft.tensors.push_back({.name = std::string(row.name),
-                             .dtype = row.dtype,
-                             .kind = row.kind,
-                             .slot = i,
-                             .shape = {row.shape.begin(), row.shape.end()},
-                             .stride = {row.stride.begin(), row.stride.end()}});
-  }
-  return draft;
-}
 
 // One page in a hundred, in clusters, in the first of every `spread` tensors.
 std::uint64_t write_clusters(const Snapshot& snapshot, std::uint64_t number) {
@@ -65,7 +51,7 @@ void touch(const std::vector<std::string>& arguments) {
     Figures figures;
     const Snapshot loaded = store.snapshot("main", {.mode = Mode::private_});
     if (sum_words(loaded.slot_bytes(0)) == 0) throw std::runtime_error("nothing was loaded");
-    const Draft draft = draft_of_loaded(loaded);
+    const Draft draft = make_draft(loaded);
     CommitResult result;
     figures.emplace_back("untouched", time_seconds([&] { result = store.commit(draft); }));
     if (result.written_bytes != 0) throw std::runtime_error("untouched bytes were written");

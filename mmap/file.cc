@@ -174,6 +174,19 @@ void File::reserve(std::uint64_t offset, std::uint64_t size_bytes) {
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) throw_errno(errno, "cannot reserve space", path_, offset);
 }
 
+void File::discard(std::uint64_t offset, std::uint64_t size_bytes) {
+  if (offset > largest_offset || size_bytes > largest_offset - offset) {
+    throw_errno(EFBIG, "cannot give space back", path_, offset);
+  }
+  const int result = retry_interrupted([&] {
+    return ::fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                       static_cast<off_t>(size_bytes));
+  });
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
+    throw_errno(errno, "cannot give space back", path_, offset);
+  }
+}
+
 void File::truncate(std::uint64_t size_bytes) {
   if (size_bytes > largest_offset) throw_errno(EFBIG, "cannot set the size", path_, size_bytes);
   const int result = retry_interrupted([&] { return ::ftruncate(descriptor_, static_cast<off_t>(size_bytes)); });

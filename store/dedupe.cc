@@ -243,9 +243,11 @@ class Finder {
     if (loaded == nullptr || !is_any(loaded->is_untouched)) return {parent, {}};
     if (parent.snapshot != nullptr && parent.nbytes() == draft.nbytes) {
       auto is_known = known_equal(*loaded, parent);
-      if (is_any(is_known)) return {parent, std::move(is_known)};
+      const bool is_whole = is_all(loaded->is_untouched);
+      if (is_whole ? is_all(is_known) : is_any(is_known)) return {parent, std::move(is_known)};
     }
-    // Nothing of what was loaded is in the parent, as when another ref is committed to.
+    // The parent has nothing of what was loaded, as when another ref is committed to; or all of it is as it was loaded,
+    // and so is in the store.
     const SnapshotState* const origin = reopened(*loaded->snapshot);
     if (origin == nullptr) return {parent, {}};
     const Base base{origin, loaded->slot};

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "mmap/lock.h"
 #include "mmap/page_state.h"
 
 namespace tenon {
@@ -25,8 +26,8 @@ class Registry {
 
   void add(const std::shared_ptr<const SnapshotState>& snapshot) {
     const std::lock_guard lock(mutex_);
-    std::erase_if(snapshots_, [](const auto& known) { return known.expired(); });
-    snapshots_.push_back(snapshot);
+    std::erase_if(snapshots_, [](const Known& known) { return known.snapshot.expired(); });
+    snapshots_.push_back({snapshot, fork_generation()});
   }
 
   // The newest first.
@@ -34,7 +35,10 @@ class Registry {
     const std::lock_guard lock(mutex_);
     std::vector<std::shared_ptr<const SnapshotState>> found;
     for (auto known = snapshots_.rbegin(); known != snapshots_.rend(); ++known) {
-      if (auto snapshot = known->lock()) found.push_back(std::move(snapshot));
+      auto snapshot = known->snapshot.lock();
+      if (snapshot == nullptr) continue;
+      const bool is_inherited = known->fork_generation != fork_generation();
+      if (snapshot->mode() == Mode::private_ || !is_inherited) found.push_back(std::move(snapshot));
     }
     return found;
   }
@@ -45,8 +49,12 @@ class Registry {
                      [] { instance().mutex_.unlock(); });
   }
 
+  struct Known {
+    std::weak_ptr<const SnapshotState> snapshot;
+    std::uint64_t fork_generation;
+  };
   std::mutex mutex_;
-  std::vector<std::weak_ptr<const SnapshotState>> snapshots_;
+  std::vector<Known> snapshots_;
 };
 
 struct Found {
@@ -66,7 +74,9 @@ class Search {
 
   std::vector<std::optional<LoadedSlot>> run(const std::vector<std::shared_ptr<const SnapshotState>>& snapshots) {
     for (const auto& snapshot : snapshots) look_in(snapshot);
-    if (!found_.empty() && !mark_written()) return std::vector<std::optional<LoadedSlot>>(result_.size());
+    if (!found_.empty() && !mark_written()) {
+      for (const Found& found : found_) result_[found.draft_slot].reset();
+    }
     return std::move(result_);
   }
 
@@ -89,9 +99,12 @@ class Search {
   void take(const Wanted& wanted, const std::shared_ptr<const SnapshotState>& snapshot, std::uint32_t slot) {
     auto& loaded = result_[wanted.draft_slot];
     if (loaded) return;
-    if (regions_.empty()) regions_ = mapped_regions();
-    if (!snapshot->is_mapped(slot, regions_)) return;
+    const bool is_private = snapshot->mode() == Mode::private_;
+    if (is_private && !can_tell_) return;
+    if (is_private && regions_.empty()) regions_ = mapped_regions();
+    if (is_private && !snapshot->is_mapped(slot, regions_)) return;
     loaded = LoadedSlot{snapshot, slot, std::vector<std::uint8_t>(leaf_count(wanted.nbytes), 1)};
+    if (!is_private) return;
     const auto begin = reinterpret_cast<std::uintptr_t>(snapshot->slot_data(slot));
     found_.push_back({wanted.draft_slot, {begin, begin + wanted.nbytes}});
   }
@@ -126,6 +139,7 @@ class Search {
 
   std::vector<std::optional<LoadedSlot>> result_;
   std::unordered_multimap<const std::byte*, Wanted> by_address_;
+  const bool can_tell_ = page_state_means() != PageStateMeans::none;
   std::vector<MappedRegion> regions_;
   std::vector<Found> found_;
 };
@@ -136,9 +150,7 @@ void remember_loaded(const std::shared_ptr<const SnapshotState>& snapshot) { Reg
 
 std::vector<std::optional<LoadedSlot>> find_loaded_slots(const Draft& draft) {
   const auto snapshots = Registry::instance().alive();
-  if (snapshots.empty() || page_state_means() == PageStateMeans::none) {
-    return std::vector<std::optional<LoadedSlot>>(draft.slots.size());
-  }
+  if (snapshots.empty()) return std::vector<std::optional<LoadedSlot>>(draft.slots.size());
   return Search(draft).run(snapshots);
 }
 

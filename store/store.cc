@@ -97,7 +97,7 @@ bool Store::is_bundle() const noexcept { return state_->is_bundle(); }
 
 Snapshot Store::snapshot(std::string_view rev, const OpenOptions& options) const {
   auto snapshot = state_->open_snapshot(rev, options.mode);
-  if (options.mode == Mode::private_) remember_loaded(snapshot);
+  if (options.mode != Mode::copy) remember_loaded(snapshot);
   return SnapshotState::handle(std::move(snapshot));
 }
 

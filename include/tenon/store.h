@@ -126,6 +126,9 @@ struct BundleOptions {
 
 class StoreState;
 
+class FilledCommit;
+class JointCommit;
+
 class TENON_API Store {
  public:
   // Makes an empty store. Throws conflict if something is there already.
@@ -189,6 +192,8 @@ class TENON_API Store {
 
  private:
   void require_directory(const char* what) const;
+  friend class FilledCommit;
+  friend class JointCommit;
   explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<StoreState> state_;
 };

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "mmap/page_state.h"
+#include "tenon/snapshot_draft.h"
 #include "tests/store/child.h"
 #include "tests/store/store_fixture.h"
 
@@ -12,24 +13,6 @@ namespace {
 using ::testing::IsEmpty;
 
 constexpr std::uint64_t mib = 1 << 20;
-
-// Private memory of a snapshot as the source of a draft, as a trainer commits what it has loaded.
-Draft draft_of(const Snapshot& snapshot) {
-  Draft draft;
-  for (std::uint32_t i = 0; i < snapshot.slot_count(); ++i) {
-    const auto bytes = snapshot.slot_bytes(i);
-    draft.slots.push_back({.nbytes = bytes.size(), .source = {.memory = bytes}});
-  }
-  for (std::uint32_t i = 0; i < snapshot.size(); ++i) {
-    const TensorRow row = snapshot.row(i);
-    TensorDraft tensor{.name = std::string(row.name), .dtype = row.dtype, .slot = row.slot};
-    tensor.storage_offset_bytes = row.storage_offset_bytes;
-    tensor.shape.assign(row.shape.begin(), row.shape.end());
-    tensor.stride.assign(row.stride.begin(), row.stride.end());
-    draft.tensors.push_back(std::move(tensor));
-  }
-  return draft;
-}
 
 class LoadedMemoryTest : public StoreTest, public ::testing::WithParamInterface<PageStateMeans> {
  protected:
@@ -85,7 +68,7 @@ TEST_P(LoadedMemoryTest, WhatWasNotTouchedIsNotRead) {
     Store store = open();
     const Snapshot loaded = load(store);
     for (const char* name : {"large", "medium", "small.0"}) forbid_reading(loaded, name);
-    const CommitResult result = store.commit(draft_of(loaded));
+    const CommitResult result = store.commit(make_draft(loaded));
     return result.written_bytes == 0 && result.reused_storages == 10 ? 0 : 1;
   });
   EXPECT_EQ(outcome, can_tell() ? succeeded : (Outcome{0, SIGSEGV}));
@@ -103,7 +86,7 @@ TEST_P(LoadedMemoryTest, OfATouchedTensorTheWrittenGranulesAreRead) {
     const auto begin = loaded["large"].mutable_data();
     if (::mprotect(begin, mib, PROT_NONE) != 0) return 2;
     if (::mprotect(begin + mib + leaf_bytes, 3 * mib - leaf_bytes, PROT_NONE) != 0) return 3;
-    const CommitResult result = store.commit(draft_of(loaded), {.statistics = false});
+    const CommitResult result = store.commit(make_draft(loaded), {.statistics = false});
     return result.written_bytes == leaf_bytes ? 0 : 1;
   });
   EXPECT_EQ(outcome, can_tell() ? succeeded : (Outcome{0, SIGSEGV}));
@@ -121,7 +104,7 @@ TEST_P(LoadedMemoryTest, WritesComeIntoTheNextCommit) {
   byte_of(loaded, "large", 3 * mib) = std::byte{99};
   byte_of(loaded, "medium", 199'999) = std::byte{98};
   byte_of(loaded, "small.3", 299) = std::byte{97};
-  const CommitResult result = store.commit(draft_of(loaded));
+  const CommitResult result = store.commit(make_draft(loaded));
   EXPECT_EQ(result.written_bytes, leaf_bytes + 200'000 + 300);
   expect_stored(store, loaded);
   EXPECT_THAT(damage(), IsEmpty());
@@ -134,7 +117,7 @@ TEST_P(LoadedMemoryTest, StatisticsAreThoseOfAllBytes) {
   store.commit(DraftBuilder{}.slot(bytes_of(values)).tensor("w", DType::float32, {static_cast<std::int64_t>(mib)}));
   const Snapshot loaded = load(store);
   reinterpret_cast<float*>(loaded["w"].mutable_data())[mib / 2] = 7;
-  store.commit(draft_of(loaded));
+  store.commit(make_draft(loaded));
   const auto statistics = store.snapshot().statistics(0);
   ASSERT_TRUE(statistics);
   EXPECT_EQ(statistics->min, -5);
@@ -147,10 +130,10 @@ TEST_P(LoadedMemoryTest, CommitAfterCommitWritesWhatIsNew) {
   const Snapshot loaded = load(store);
   for (std::uint64_t i = 0; i < 4; ++i) {
     byte_of(loaded, "large", i * mib) = std::byte{99};
-    EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, leaf_bytes) << i;
+    EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, leaf_bytes) << i;
     expect_stored(store, loaded);
   }
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, 0u);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, 0u);
   EXPECT_THAT(damage(), IsEmpty());
 }
 
@@ -162,7 +145,7 @@ TEST_P(LoadedMemoryTest, WhatIsStitchedIsRecognised) {
   store.commit(DraftBuilder{}.slot(changed).tensor("large"));
   const Snapshot loaded = load(store);
   byte_of(loaded, "large", mib) = std::byte{99};
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, leaf_bytes);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, leaf_bytes);
   expect_stored(store, loaded);
   EXPECT_THAT(damage(), IsEmpty());
 }
@@ -172,7 +155,7 @@ TEST_P(LoadedMemoryTest, AnotherRefIsCommittedToWithoutWriting) {
   store.commit(model());
   const Snapshot loaded = load(store);
   byte_of(loaded, "large", 0) = std::byte{99};
-  const CommitResult result = store.commit(draft_of(loaded), {.ref = "fork"});
+  const CommitResult result = store.commit(make_draft(loaded), {.ref = "fork"});
   EXPECT_EQ(result.written_bytes, can_tell() ? leaf_bytes : 4 * mib);
   expect_stored(store, loaded, "fork");
   EXPECT_THAT(damage(), IsEmpty());
@@ -183,7 +166,7 @@ TEST_P(LoadedMemoryTest, AnOlderSnapshotCommittedOverANewerOneIsTheOlderOne) {
   store.commit(model());
   const Snapshot loaded = load(store);
   store.commit(DraftBuilder{}.slot(pattern(4 * mib, 77)).tensor("large").slot(pattern(200'000, 2)).tensor("medium"));
-  store.commit(draft_of(loaded));
+  store.commit(make_draft(loaded));
   expect_stored(store, loaded);
   EXPECT_EQ(bytes(store, "large"), pattern(4 * mib, 1));
   EXPECT_THAT(damage(), IsEmpty());
@@ -193,7 +176,7 @@ TEST_P(LoadedMemoryTest, OtherNamesAreOtherTensors) {
   Store store = make();
   store.commit(model());
   const Snapshot loaded = load(store);
-  Draft draft = draft_of(loaded);
+  Draft draft = make_draft(loaded);
   std::swap(draft.tensors[2].name, draft.tensors[3].name);
   store.commit(draft);
   EXPECT_EQ(bytes(store, "small.0"), pattern(300, 4));
@@ -206,7 +189,7 @@ TEST_P(LoadedMemoryTest, DroppedWritesAreNotCommitted) {
   const Snapshot loaded = load(store);
   byte_of(loaded, "large", mib) = std::byte{99};
   ASSERT_EQ(::madvise(loaded["large"].mutable_data() + mib, page_bytes(), MADV_DONTNEED), 0);
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, 0u);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, 0u);
   EXPECT_EQ(bytes(store, "large"), pattern(4 * mib, 1));
 }
 
@@ -218,7 +201,7 @@ TEST_P(LoadedMemoryTest, AChildCommitsWhatItsParentLoadedAndBothWrote) {
   EXPECT_EQ(run_in_child([&] {
               byte_of(loaded, "large", 2 * mib) = std::byte{98};
               Store mine = open();
-              return mine.commit(draft_of(loaded)).written_bytes == 2 * leaf_bytes ? 0 : 1;
+              return mine.commit(make_draft(loaded)).written_bytes == 2 * leaf_bytes ? 0 : 1;
             }),
             succeeded);
   Bytes wanted = pattern(4 * mib, 1);
@@ -226,7 +209,7 @@ TEST_P(LoadedMemoryTest, AChildCommitsWhatItsParentLoadedAndBothWrote) {
   wanted[2 * mib] = std::byte{98};
   EXPECT_EQ(bytes(store, "large"), wanted);
   // Here the child's write never happened.
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, leaf_bytes);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, leaf_bytes);
   expect_stored(store, loaded);
   EXPECT_THAT(damage(), IsEmpty());
 }
@@ -242,7 +225,7 @@ TEST_P(LoadedMemoryTest, MemoryThatAChildDidNotInheritIsWhatTheChildHasThere) {
                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
               if (other != data) return 2;
               Store mine = open();
-              mine.commit(draft_of(loaded));
+              mine.commit(make_draft(loaded));
               return 0;
             }),
             succeeded);
@@ -255,7 +238,7 @@ TEST_P(LoadedMemoryTest, NeighboursInOnePageAreToldApart) {
   store.commit(model());
   const Snapshot loaded = load(store);
   byte_of(loaded, "small.4", 0) = std::byte{99};
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, 300u);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, 300u);
   expect_stored(store, loaded);
 }
 
@@ -268,7 +251,7 @@ TEST_P(LoadedMemoryTest, SlotsOfEqualContentAreToldApart) {
   for (const char* name : {"a", "b", "c", "d"}) {
     const Snapshot loaded = load(store);
     byte_of(loaded, name, 50) ^= std::byte{1};
-    store.commit(draft_of(loaded));
+    store.commit(make_draft(loaded));
     expect_stored(store, loaded);
   }
   EXPECT_THAT(damage(), IsEmpty());
@@ -281,7 +264,7 @@ TEST_P(LoadedMemoryTest, MemoryOfASnapshotThatIsGoneIsReadLikeAnyOther) {
   store.commit(DraftBuilder{}.slot(pattern(100, 77)).tensor("other"));
   store.forget({.keep = {.last = 1}});
   store.gc();
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, 4 * mib + 200'000 + 8 * 300);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, 4 * mib + 200'000 + 8 * 300);
   expect_stored(store, loaded);
   EXPECT_THAT(damage(), IsEmpty());
 }
@@ -293,7 +276,7 @@ TEST_P(LoadedMemoryTest, ThinnedSegmentsGiveWhatTheyStillHave) {
   store.commit(DraftBuilder{}.slot(pattern(200'000, 2)).tensor("medium"));
   store.forget({.keep = {.last = 1}});
   store.gc();
-  EXPECT_EQ(store.commit(draft_of(loaded)).written_bytes, 4 * mib + 8 * 300);
+  EXPECT_EQ(store.commit(make_draft(loaded)).written_bytes, 4 * mib + 8 * 300);
   expect_stored(store, loaded);
   EXPECT_THAT(damage(), IsEmpty());
 }
@@ -303,7 +286,7 @@ TEST_P(LoadedMemoryTest, AnotherStoresMemoryIsWritten) {
   store.commit(model());
   const Snapshot loaded = load(store);
   Store other = Store::init(base() / "other.tenon", {.durability = Durability::relaxed});
-  EXPECT_EQ(other.commit(draft_of(loaded)).written_bytes, 4 * mib + 200'000 + 8 * 300);
+  EXPECT_EQ(other.commit(make_draft(loaded)).written_bytes, 4 * mib + 200'000 + 8 * 300);
   expect_stored(other, loaded);
   EXPECT_THAT(damage_of(base() / "other.tenon"), IsEmpty());
 }
@@ -315,7 +298,7 @@ TEST_P(LoadedMemoryTest, ACloneHasTheSameBytesAtTheSamePlaces) {
   store.clone(base() / "clone.tenon");
   Store clone = Store::open(base() / "clone.tenon");
   byte_of(loaded, "large", mib) = std::byte{99};
-  EXPECT_EQ(clone.commit(draft_of(loaded)).written_bytes, leaf_bytes);
+  EXPECT_EQ(clone.commit(make_draft(loaded)).written_bytes, leaf_bytes);
   expect_stored(clone, loaded);
   EXPECT_THAT(damage_of(base() / "clone.tenon"), IsEmpty());
 }
@@ -343,7 +326,7 @@ TEST_P(LoadedMemoryTest, SharedMemoryOfTheParentIsTheParents) {
   Store store = make();
   store.commit(model());
   const Snapshot shared = store.snapshot();
-  EXPECT_EQ(store.commit(draft_of(shared)).written_bytes, 0u);
+  EXPECT_EQ(store.commit(make_draft(shared)).written_bytes, 0u);
   expect_stored(store, shared);
 }
 
