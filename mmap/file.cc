@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/seeded_bug.h"
 #include "mmap/standard_descriptors.h"
 
 namespace tenon {
@@ -40,7 +41,7 @@ std::string hint_for(int error);
 template <typename Call>
 auto retry_interrupted(Call call) {
   auto result = call();
-  while (result == -1 && errno == EINTR) result = call();
+  while (result == -1 && errno == EINTR && !seeded_bug("eintr_ignored")) result = call();
   return result;
 }
 
@@ -81,6 +82,15 @@ File File::create(const std::filesystem::path& path) {
   if (descriptor < 0 && errno == EEXIST) throw_exists(path);
   if (descriptor < 0) throw_errno(errno, "cannot create", path);
   return File(descriptor, path);
+}
+
+std::optional<File> File::create_unnamed(const std::filesystem::path& directory) {
+  const int flags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_NOCTTY;
+  const int descriptor =
+      standard_descriptors::avoid(retry_interrupted([&] { return ::open(directory.c_str(), flags, 0666); }));
+  if (descriptor >= 0) return File(descriptor, directory);
+  if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) return std::nullopt;
+  throw_errno(errno, "cannot create a file in", directory);
 }
 
 File::File(File&& other) noexcept
@@ -144,7 +154,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
         retry_interrupted([&] { return ::pwrite(descriptor_, bytes.data() + done, bytes.size() - done, at); });
     // Nothing written and no reason given would loop for ever.
     if (put <= 0) throw_errno(put < 0 ? errno : EIO, "cannot write", path_, offset + done);
-    done += static_cast<std::size_t>(put);
+    done += seeded_bug("short_write_ignored") ? bytes.size() : static_cast<std::size_t>(put);
   }
 }
 
@@ -168,7 +178,9 @@ void File::truncate(std::uint64_t size_bytes) {
 // An interrupted sync has reported nothing yet, so it may be repeated. After any other error the kernel has marked the
 // pages clean: a second sync would succeed without having written them.
 void File::sync() {
-  if (retry_interrupted([&] { return ::fsync(descriptor_); }) != 0) throw_errno(errno, "cannot make durable", path_);
+  if (retry_interrupted([&] { return ::fsync(descriptor_); }) == 0) return;
+  if (seeded_bug("fsync_retried") && ::fsync(descriptor_) == 0) return;
+  throw_errno(errno, "cannot make durable", path_);
 }
 
 void File::sync_data() {
@@ -217,6 +229,13 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
   if (result == 0) return;
   if (no_replace && errno == EEXIST) throw_exists(to);
   throw_errno(errno, "cannot rename to " + to.string(), from);
+}
+
+bool link_file(const File& file, const std::filesystem::path& path) {
+  const std::string open_file = "/proc/self/fd/" + std::to_string(file.descriptor());
+  if (::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  if (errno == EEXIST) return false;
+  throw_errno(errno, "cannot give a file its name", path);
 }
 
 bool remove_file(const std::filesystem::path& path) {

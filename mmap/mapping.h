@@ -16,8 +16,9 @@
 namespace tenon {
 
 enum class MapMode : std::uint8_t {
-  read_only,     // PROT_READ, MAP_SHARED
-  copy_on_write  // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE
+  read_only,      // PROT_READ, MAP_SHARED
+  copy_on_write,  // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE
+  read_write      // PROT_READ | PROT_WRITE, MAP_SHARED: memory that processes share
 };
 
 class Mapping {

@@ -5,12 +5,12 @@
 #include <memory>
 #include <mutex>
 
+#include "mmap/seeded_bug.h"
 #include "store/dedupe.h"
 #include "store/failpoint.h"
 #include "store/ingest.h"
 #include "store/live_ranges.h"
 #include "store/mutation.h"
-#include "store/seeded_bug.h"
 
 namespace tenon {
 

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "mmap/seeded_bug.h"
 #include "store/codec.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
@@ -145,7 +146,7 @@ Gathered gather(const Draft& draft) {
   g.dims_begin.push_back(static_cast<std::uint32_t>(g.dims.size()));
   for (const TensorDraft& t : draft.tensors) {
     const bool is_shard = !t.global_shape.empty();
-    if (t.wrapper.empty() && t.quantizer.empty() && !is_shard) {
+    if (t.wrapper.empty() && t.quantizer.empty() && t.param.empty() && !is_shard) {
       g.extra_of_row.push_back(format::none);
       continue;
     }
@@ -154,6 +155,7 @@ Gathered gather(const Draft& draft) {
                         .quantizer = g.strings.optional(t.quantizer),
                         .shard_dims = is_shard ? static_cast<std::uint32_t>(g.dims.size()) : format::none,
                         .shard_rank = static_cast<std::uint32_t>(t.global_shape.size()),
+                        .param = g.strings.intern(t.param),
                         .reserved = {}});
     append(t.global_shape);
     append(t.global_offset);
@@ -251,10 +253,13 @@ bool is_inside(DType dtype, std::span<const std::int64_t> shape, std::span<const
   if (is_empty) return true;
   std::uint64_t bits = 0;
   if (__builtin_mul_overflow(static_cast<std::uint64_t>(last_element) + 1, std::uint64_t{dtype_info(dtype).bits},
-                             &bits))
+                             &bits) &&
+      !seeded_bug("product_unchecked"))
     return false;
   const std::uint64_t bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
-  return offset_bytes <= slot_bytes && bytes <= slot_bytes - offset_bytes;
+  if (seeded_bug("offset_unchecked")) return bytes <= slot_bytes;
+  const std::uint64_t room = slot_bytes - offset_bytes + (seeded_bug("size_check_off_by_one") ? 1 : 0);
+  return offset_bytes <= slot_bytes && bytes <= room;
 }
 
 void check_draft(const Draft& draft) {
@@ -383,7 +388,7 @@ void Layout::check_slots(const std::string& file, std::uint64_t base_offset) con
   for (std::uint32_t e = 0; e < header_->extra_count; ++e) {
     const Extra& extra = extras_[e];
     const auto is_string = [&](std::uint32_t s) { return s == format::none || s < header_->string_count; };
-    if (!is_string(extra.wrapper) || !is_string(extra.quantizer))
+    if (!is_string(extra.wrapper) || !is_string(extra.quantizer) || extra.param >= header_->string_count)
       fail("extra names a string that is not there", &extra);
     if (extra.shard_dims != format::none &&
         std::uint64_t{extra.shard_dims} + 2 * std::uint64_t{extra.shard_rank} > header_->dims_count) {
@@ -469,6 +474,7 @@ TensorRow Layout::tensor(std::uint32_t row) const noexcept {
   const Extra& extra = extras_[extra_[row]];
   if (extra.wrapper != format::none) t.wrapper = string(extra.wrapper);
   if (extra.quantizer != format::none) t.quantizer = string(extra.quantizer);
+  t.param = string(extra.param);
   if (extra.shard_dims != format::none) {
     t.global_shape = {dims_ + extra.shard_dims, extra.shard_rank};
     t.global_offset = {dims_ + extra.shard_dims + extra.shard_rank, extra.shard_rank};

@@ -3,7 +3,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "store/seeded_bug.h"
+#include "mmap/seeded_bug.h"
 #include "tenon/error.h"
 
 namespace tenon {
