@@ -131,6 +131,12 @@ std::uint64_t File::size_bytes() const {
   return size_bytes - std::min(begin_, size_bytes);  // it may have been cut since
 }
 
+std::uint64_t File::inode() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) throw_errno(errno, "cannot ask for the inode", path_);
+  return status.st_ino;
+}
+
 void File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
   const std::uint64_t readable = largest_offset - begin_;
   if (offset > readable || out.size() > readable - offset) throw_ends_early(*this, offset, out.size());

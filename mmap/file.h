@@ -43,6 +43,7 @@ class File {
   const std::filesystem::path& path() const noexcept { return path_; }
 
   std::uint64_t size_bytes() const;
+  std::uint64_t inode() const;
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   // Reserves space so that later writes there do not fail for want of it; where the file system cannot, does nothing.

@@ -10,6 +10,7 @@
 #include "store/failpoint.h"
 #include "store/ingest.h"
 #include "store/live_ranges.h"
+#include "store/loaded_memory.h"
 #include "store/mutation.h"
 
 namespace tenon {
@@ -111,7 +112,19 @@ class Commit {
       return found;
     };
     const auto segment = [this](std::uint64_t sequence) { return open_segment(sequence); };
-    return find_stored_slots({draft_, parent, hints, segment, add_progress});
+    const auto reopen = [this](const SnapshotState& loaded) { return reopen_shared(loaded); };
+    return find_stored_slots({draft_, parent, hints, segment, add_progress, find_loaded_slots(draft_), reopen});
+  }
+
+  // Null where it is another store's, or gone.
+  std::shared_ptr<const SnapshotState> reopen_shared(const SnapshotState& loaded) const {
+    if (loaded.holder().footer().store_id != store_.store_id()) return nullptr;
+    try {
+      return store_.open_located({loaded.info().id, loaded.holder().reference()}, Mode::shared);
+    } catch (const Error& error) {
+      if (!can_do_without(error)) throw;
+      return nullptr;
+    }
   }
 
   // Null for a segment that is gone or damaged: a hint is only a hint.

@@ -160,12 +160,12 @@ class Ingestion {
     leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(count));
   }
 
-  // The parent's leaves were digested when they were written, and its bytes are equal. Where its table is not to be
+  // The base's leaves were digested when they were written, and its bytes are equal. Where its table is not to be
   // believed, the bytes are digested again.
   void add_stored_leaves(std::vector<Digest>& leaves, std::uint32_t slot, const StitchedPiece& piece) {
-    const std::vector<Digest>& parent = parent_leaves(*origin(slot).parent_slot);
-    if (!parent.empty()) {
-      const auto first = parent.begin() + static_cast<std::ptrdiff_t>(piece.begin / leaf_bytes);
+    const std::vector<Digest>& base = base_leaves(origin(slot));
+    if (!base.empty()) {
+      const auto first = base.begin() + static_cast<std::ptrdiff_t>(piece.begin / leaf_bytes);
       leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(leaf_count(piece.size)));
       return;
     }
@@ -176,9 +176,9 @@ class Ingestion {
     }
   }
 
-  const std::vector<Digest>& parent_leaves(std::uint32_t parent_slot) {
-    const auto [found, is_new] = parent_leaves_.try_emplace(parent_slot);
-    if (is_new) found->second = in_.parent->slot_leaves(parent_slot);
+  const std::vector<Digest>& base_leaves(const SlotOrigin& from) {
+    const auto [found, is_new] = base_leaves_.try_emplace({from.base, *from.base_slot});
+    if (is_new) found->second = from.base->slot_leaves(*from.base_slot);
     return found->second;
   }
 
@@ -213,14 +213,14 @@ class Ingestion {
     writer_.add_section(SectionKind::binding, out_.binding_section);
   }
 
-  // Rows that the writing pass did not count: of slots that were there already (from the parent's row over the same
+  // Rows that the writing pass did not count: of slots that were there already (from the base's row over the same
   // bytes, if it has the same geometry), of views with gaps, and of repeated objects.
   void complete_statistics() {
     std::vector<std::uint32_t> missing;
     std::uint64_t work = 0;
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
       const TensorDraft& tensor = draft_.tensors[row];
-      if (tensor.slot == no_slot || tensor.object || statistics_[row] || take_from_parent(row)) continue;
+      if (tensor.slot == no_slot || tensor.object || statistics_[row] || take_from_base(row)) continue;
       missing.push_back(row);
       work += draft_.slots[tensor.slot].nbytes;
     }
@@ -238,16 +238,16 @@ class Ingestion {
     }
   }
 
-  bool take_from_parent(std::uint32_t row) {
+  bool take_from_base(std::uint32_t row) {
     const TensorDraft& tensor = draft_.tensors[row];
     const SlotOrigin& from = origin(tensor.slot);
-    if (from.kind != Kind::stored || !from.parent_slot) return false;
-    const Layout& layout = in_.parent->layout();
-    const auto parent_row = parent_row_of(layout, tensor);
-    if (!parent_row || layout.slot(*parent_row) != *from.parent_slot || !has_same_geometry(layout, *parent_row, tensor))
+    if (from.kind != Kind::stored || !from.base_slot) return false;
+    const Layout& layout = from.base->layout();
+    const auto base_row = parent_row_of(layout, tensor);
+    if (!base_row || layout.slot(*base_row) != *from.base_slot || !has_same_geometry(layout, *base_row, tensor))
       return false;
     try {
-      statistics_[row] = in_.parent->statistics(*parent_row);
+      statistics_[row] = from.base->statistics(*base_row);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::corrupt) throw;  // damaged ones are computed anew
     }
@@ -292,7 +292,7 @@ class Ingestion {
   std::vector<std::uint32_t> write_index_;  // per slot: index among those that are written, or none
   std::vector<std::size_t> first_storage_;  // per slot that is written: its first in out_.storages
   std::vector<Digest> leaves_;              // of out_.storages
-  std::map<std::uint32_t, std::vector<Digest>> parent_leaves_;
+  std::map<std::pair<const SnapshotState*, std::uint32_t>, std::vector<Digest>> base_leaves_;
   std::vector<std::optional<Statistics>> statistics_;
 };
 

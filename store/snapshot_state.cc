@@ -105,7 +105,9 @@ void SnapshotState::map(const SegmentDirectory& directory) {
     case Mode::shared:
       return map_shared(directory);
     case Mode::private_:
-      return map_private(directory);
+      map_private(directory);
+      std::ranges::sort(private_parts_, {}, &PrivatePart::address);
+      return;
     case Mode::copy:
       return copy_all(directory);
   }
@@ -273,8 +275,10 @@ void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode
     }
     slots.push_back({slot, std::move(range)});
   }
+  std::map<std::uint32_t, std::uint64_t> inodes;
   for (const auto& [segment, of_segment] : parts) {
     const File file = reopen_file(directory, segment);
+    inodes[segment] = file.inode();
     for (const StitchedPart& part : of_segment) {
       StitchedSlot& of = slots[part.slot];
       if (!of.range) continue;
@@ -293,7 +297,20 @@ void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode
     }
     slot_data_[of.slot] = of.range->data();
     stitched_.push_back(std::move(*of.range));
+    if (mode != MapMode::copy_on_write) continue;
+    auto address = reinterpret_cast<std::uintptr_t>(slot_data_[of.slot]);
+    for (const Extent& extent : binding_.extents(of.slot)) {
+      private_parts_.push_back({address, extent.size, extent.offset, inodes.at(extent.segment)});
+      address += extent.size;
+    }
   }
+}
+
+std::byte* SnapshotState::add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes) {
+  private_mappings_.push_back(Mapping::map(file, offset, size_bytes, MapMode::copy_on_write));
+  std::byte* const data = private_mappings_.back().data();
+  private_parts_.push_back({reinterpret_cast<std::uintptr_t>(data), size_bytes, offset, file.inode()});
+  return data;
 }
 
 void SnapshotState::copy_stitched(std::uint32_t slot) {
@@ -333,15 +350,11 @@ void SnapshotState::map_private(const SegmentDirectory& directory) {
         taken.insert(std::uint64_t{segment} << format::placement_offset_bits | offset / format::alignment_small).second;
     if (is_first) {
       if (bases[segment] == nullptr) {
-        private_mappings_.push_back(
-            Mapping::map(reopen_file(directory, segment), 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
-        bases[segment] = private_mappings_.back().data();
+        bases[segment] = add_private(reopen_file(directory, segment), 0, segments_[segment]->data_bytes());
       }
       slot_data_[slot] = bases[segment] + offset;
     } else if (nbytes >= duplicate_mapped_from && offset % page_bytes() == 0) {
-      private_mappings_.push_back(
-          Mapping::map(reopen_file(directory, segment), offset, nbytes, MapMode::copy_on_write));
-      slot_data_[slot] = private_mappings_.back().data();
+      slot_data_[slot] = add_private(reopen_file(directory, segment), offset, nbytes);
     } else {
       small_duplicates.push_back(slot);
       small_bytes += format::align_up(nbytes, format::alignment_small);
@@ -356,6 +369,21 @@ void SnapshotState::map_private(const SegmentDirectory& directory) {
     slot_data_[slot] = cursor;
     cursor += format::align_up(nbytes, format::alignment_small);
   }
+}
+
+bool SnapshotState::is_mapped(std::uint32_t slot, std::span<const MappedRegion> regions) const noexcept {
+  auto begin = reinterpret_cast<std::uintptr_t>(slot_data_[slot]);
+  const std::uintptr_t end = begin + layout_.slot_bytes(slot);
+  auto part = std::partition_point(private_parts_.begin(), private_parts_.end(),
+                                   [&](const PrivatePart& p) { return p.address + p.size_bytes <= begin; });
+  for (; begin < end; ++part) {
+    if (part == private_parts_.end() || part->address > begin) return false;
+    const std::uint64_t within = begin - part->address;
+    const std::uint64_t size = std::min(part->address + part->size_bytes, end) - begin;
+    if (!is_private_mapping(regions, begin, size, part->file_offset + within, part->inode)) return false;
+    begin += size;
+  }
+  return true;
 }
 
 void SnapshotState::copy_all(const SegmentDirectory& directory) {

@@ -14,6 +14,7 @@
 
 #include "mmap/file.h"
 #include "mmap/mapping.h"
+#include "mmap/page_state.h"
 #include "store/binding.h"
 #include "store/layout.h"
 #include "store/record.h"
@@ -70,6 +71,9 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<Digest> slot_leaves(std::uint32_t slot) const;
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
   VerifiedReader verified_reader(std::uint32_t slot) const;
+  // True if the slot, opened privately, lies in this process's mappings of the segments' files, all of it. `regions`:
+  // all mappings.
+  bool is_mapped(std::uint32_t slot, std::span<const MappedRegion> regions) const noexcept;
 
  private:
   void open_holder(const SegmentDirectory& directory, const File& file, const format::SegmentReference* wanted_segment,
@@ -83,6 +87,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
   void check_thinned() const;
+  std::byte* add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes);
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);
@@ -100,6 +105,14 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<std::byte*> slot_data_;
   std::vector<Mapping> private_mappings_;
   std::vector<StitchedRange> stitched_;
+  // Of copy-on-write mappings: what part of which file lies where; ascending.
+  struct PrivatePart {
+    std::uintptr_t address;
+    std::uint64_t size_bytes;
+    std::uint64_t file_offset;
+    std::uint64_t inode;
+  };
+  std::vector<PrivatePart> private_parts_;
   mutable std::once_flag statistics_once_;
   mutable std::span<const std::byte> statistics_;
 };
