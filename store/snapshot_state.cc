@@ -296,13 +296,16 @@ void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode
       continue;
     }
     slot_data_[of.slot] = of.range->data();
+    if (mode == MapMode::copy_on_write) add_private_parts(of.slot, inodes);
     stitched_.push_back(std::move(*of.range));
-    if (mode != MapMode::copy_on_write) continue;
-    auto address = reinterpret_cast<std::uintptr_t>(slot_data_[of.slot]);
-    for (const Extent& extent : binding_.extents(of.slot)) {
-      private_parts_.push_back({address, extent.size, extent.offset, inodes.at(extent.segment)});
-      address += extent.size;
-    }
+  }
+}
+
+void SnapshotState::add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes) {
+  auto address = reinterpret_cast<std::uintptr_t>(slot_data_[slot]);
+  for (const Extent& extent : binding_.extents(slot)) {
+    private_parts_.push_back({address, extent.size, extent.offset, inodes.at(extent.segment)});
+    address += extent.size;
   }
 }
 

@@ -87,6 +87,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
   void check_thinned() const;
+  // Of a stitched slot; inodes by index in the segment table.
+  void add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes);
   std::byte* add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes);
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
