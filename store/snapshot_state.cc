@@ -37,6 +37,13 @@ std::span<const std::byte> checked_section(const Segment& segment, SectionKind k
   return bytes;
 }
 
+// False if gc has put a sparse copy in place of what is mapped: who commits would reuse what is no longer there.
+bool has_footer_of(const File& file, const Segment& segment) {
+  format::SegmentFooter footer;
+  file.read_at(segment.file_bytes() - sizeof footer, std::as_writable_bytes(std::span(&footer, 1)));
+  return footer.checksum == segment.footer().checksum;
+}
+
 // Part of a slot that one thread reads into its place.
 struct CopyTask {
   std::uint64_t file_offset;
@@ -79,7 +86,7 @@ void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byt
 std::shared_ptr<const Segment> SegmentDirectory::open(const File& file, const format::SegmentReference* wanted) const {
   // A mapping made before says nothing of a file that was cut since.
   if (cache != nullptr && wanted != nullptr && file.size_bytes() == wanted->file_bytes) {
-    if (auto cached = cache->find(*wanted)) return cached;
+    if (auto cached = cache->find(*wanted); cached && has_footer_of(file, *cached)) return cached;
   }
   auto segment = metadata_only ? Segment::read(file, wanted) : Segment::open(file, wanted);
   if (cache != nullptr && wanted != nullptr) cache->add(segment);
