@@ -73,7 +73,7 @@ TEST_F(ScenarioTest, AnEmbeddingTableOfWhichOnePercentOfTheRowsChangesInClusters
     // Each cluster is a granule and a quarter long, and so touches three at most.
     EXPECT_LE(store.commit(draft()).written_bytes, clusters * 3 * granule) << step;
   }
-  EXPECT_LE(disk_bytes() - before, steps * (clusters * 3 * granule + 12 * kib));
+  EXPECT_LE(disk_bytes() - before, steps * (clusters * 3 * granule + 16 * kib));
   expect_equal(store.snapshot(), draft());
   EXPECT_THAT(damage(), IsEmpty());
 }
