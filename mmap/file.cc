@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/seeded_bug.h"
 #include "mmap/standard_descriptors.h"
 
 namespace tenon {
@@ -40,7 +41,7 @@ std::string hint_for(int error);
 template <typename Call>
 auto retry_interrupted(Call call) {
   auto result = call();
-  while (result == -1 && errno == EINTR) result = call();
+  while (result == -1 && errno == EINTR && !seeded_bug("eintr_ignored")) result = call();
   return result;
 }
 
@@ -159,7 +160,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
         retry_interrupted([&] { return ::pwrite(descriptor_, bytes.data() + done, bytes.size() - done, at); });
     // Nothing written and no reason given would loop for ever.
     if (put <= 0) throw_errno(put < 0 ? errno : EIO, "cannot write", path_, offset + done);
-    done += static_cast<std::size_t>(put);
+    done += seeded_bug("short_write_ignored") ? bytes.size() : static_cast<std::size_t>(put);
   }
 }
 
@@ -196,7 +197,9 @@ void File::truncate(std::uint64_t size_bytes) {
 // An interrupted sync has reported nothing yet, so it may be repeated. After any other error the kernel has marked the
 // pages clean: a second sync would succeed without having written them.
 void File::sync() {
-  if (retry_interrupted([&] { return ::fsync(descriptor_); }) != 0) throw_errno(errno, "cannot make durable", path_);
+  if (retry_interrupted([&] { return ::fsync(descriptor_); }) == 0) return;
+  if (seeded_bug("fsync_retried") && ::fsync(descriptor_) == 0) return;
+  throw_errno(errno, "cannot make durable", path_);
 }
 
 void File::sync_data() {

@@ -1,10 +1,10 @@
 #include "store/commit.h"
 
+#include "mmap/seeded_bug.h"
 #include "store/failpoint.h"
 #include "store/ingest.h"
 #include "store/origins.h"
 #include "store/publication.h"
-#include "store/seeded_bug.h"
 
 namespace tenon {
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "mmap/mapping.h"
+#include "mmap/seeded_bug.h"
 #include "store/parallel.h"
 #include "store/source.h"
 
@@ -27,13 +28,18 @@ static_assert(compare_piece_bytes % leaf_bytes == 0 && compare_task_bytes % comp
 // all alike.
 constexpr std::size_t alike_max = 16;
 
+bool are_equal(const std::byte* a, const std::byte* b, std::size_t size) {
+  if (seeded_bug("dedupe_by_digest")) return digest_bytes({a, size}) == digest_bytes({b, size});
+  return std::memcmp(a, b, size) == 0;
+}
+
 bool equals_memory(const SlotDraft& slot, const std::byte* stored) {
   std::vector<std::byte> buffer;
   bool is_worth_populating = false;  // once a first piece was equal, the rest is likely to be read, too
   for (std::uint64_t at = 0; at < slot.nbytes; at += compare_piece_bytes) {
     const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, slot.nbytes - at), buffer);
     if (is_worth_populating) populate_read(stored + at, piece.size());
-    if (std::memcmp(piece.data(), stored + at, piece.size()) != 0) return false;
+    if (!are_equal(piece.data(), stored + at, piece.size())) return false;
     is_worth_populating = true;
   }
   return true;
@@ -45,7 +51,7 @@ bool equals_source(const SlotDraft& a, const SlotDraft& b) {
     const std::uint64_t size = std::min(compare_piece_bytes, a.nbytes - at);
     const auto piece_a = source_piece(a, at, size, buffer_a);
     const auto piece_b = source_piece(b, at, size, buffer_b);
-    if (std::memcmp(piece_a.data(), piece_b.data(), size) != 0) return false;
+    if (!are_equal(piece_a.data(), piece_b.data(), size)) return false;
   }
   return true;
 }
@@ -153,7 +159,7 @@ void compare_granules(Comparison& comparison, const SlotDraft& slot, std::uint64
     if (is_worth_populating) populate_read(comparison.stored + at, piece.size());
     for (std::uint64_t in = 0; in < piece.size(); in += leaf_bytes) {
       const std::uint64_t size = std::min(leaf_bytes, piece.size() - in);
-      is_worth_populating = std::memcmp(piece.data() + in, comparison.stored + at + in, size) == 0;
+      is_worth_populating = are_equal(piece.data() + in, comparison.stored + at + in, size);
       comparison.is_equal[(at + in) / leaf_bytes] = is_worth_populating;
     }
   }

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "mmap/lock.h"
+#include "mmap/seeded_bug.h"
 #include "store/failpoint.h"
 #include "store/gc_plan.h"
 #include "store/history.h"
-#include "store/seeded_bug.h"
 
 namespace tenon {
 
@@ -135,7 +135,12 @@ class Collector {
     drop_plans_overtaken();
     strays_ = find_strays(store_, mutation);
     const bool is_all = delete_rows(mutation, batch);
-    if (!forgotten_.empty() || !plans_.empty()) mutation.commit_index();
+    const bool has_work = !forgotten_.empty() || !plans_.empty();
+    if (seeded_bug("gc_unlinks_first")) {
+      remove_files();
+      failpoint("gc.before_unlink");
+    }
+    if (has_work) mutation.commit_index();
     failpoint("gc.before_unlink");
     remove_files();
     if (batch_ != SIZE_MAX) batch_ *= 2;

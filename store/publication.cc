@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "mmap/seeded_bug.h"
 #include "store/live_ranges.h"
 #include "store/mutation.h"
-#include "store/seeded_bug.h"
 
 namespace tenon {
 

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "mmap/lock.h"
+#include "mmap/seeded_bug.h"
 #include "mmap/writable_mapping.h"
-#include "store/seeded_bug.h"
 #include "tenon/error.h"
 
 namespace tenon {

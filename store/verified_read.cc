@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "mmap/seeded_bug.h"
 #include "store/snapshot_state.h"
 #include "store/storage_check.h"
 
@@ -141,7 +142,7 @@ class VerifiedSlot {
     for (std::uint64_t at = 0; at < out.size(); at += leaf_bytes) {
       const Digest got = digest_bytes(out.subspan(at, std::min<std::size_t>(leaf_bytes, out.size() - at)));
       const Digest& wanted = expected_[(offset + at) / leaf_bytes];
-      if (got != wanted) fail_digest(*state_, placement_, offset + at, got, wanted);
+      if (got != wanted && !seeded_bug("digest_unchecked")) fail_digest(*state_, placement_, offset + at, got, wanted);
     }
   }
 

@@ -285,9 +285,11 @@ Examples:
 Exit codes: 0 no damage, 4 damage.)"},
     {"repair", "Rebuild everything that is derived",
      R"(Makes catalog, refs, tags and heads anew from the segments and the journal, which hold the truth. What cannot be
-kept is listed. Forgotten snapshots stay forgotten. Other processes may go on reading.
+kept is listed, and then the old catalog and journal stay as catalog.damaged and journal.damaged. Forgotten snapshots
+stay forgotten. Other processes may go on reading.
 
-With --from, damaged storages and segments are taken from another store or a bundle, where it has the same bytes.
+With --from, damaged storages and segments, and those that the disk does not read, are taken from another store or a
+bundle, where it has the same bytes.
 
 Examples:
   tenon repair

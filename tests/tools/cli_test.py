@@ -515,6 +515,19 @@ def test_rewrite_drops_and_renames_in_all_of_a_history(folder):
     assert [ref["name"] for ref in folder.records("ref")] == ["main"]
 
 
+def test_reflog_goes_on_at_a_damaged_segment_and_says_so(store):
+    segment = store.path / "s.tenon/segments/0000000000000001.seg"
+    segment.chmod(0o644)
+    with open(segment, "r+b") as file:
+        file.seek(-200, 2)  # the footer
+        file.write(b"damaged")
+    second, first = store.records("reflog")
+    assert second["action"] == "commit" and second["error"] is None
+    assert (first["action"], first["sequence"], first["at"]) == ("unreadable", 1, None)
+    assert segment.name in first["error"]
+    assert b"unreadable" in store.run("reflog").stdout
+
+
 def test_a_clone_is_a_store_of_its_own(store):
     store.run("clone", "s.tenon", "copy.tenon")
     store.run("--store", "copy.tenon", "verify", "--read-data")
