@@ -38,8 +38,9 @@ WritableMapping::WritableMapping(File& file, std::uint64_t offset, std::uint64_t
 WritableMapping::WritableMapping(WritableMapping&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_bytes_(std::exchange(other.size_bytes_, 0)) {}
 
+// A child has not got the memory: what is at its addresses there is something else.
 WritableMapping::~WritableMapping() {
-  if (size_bytes_ != 0) ::munmap(data_, size_bytes_);
+  if (size_bytes_ != 0 && fork_generation_ == tenon::fork_generation()) ::munmap(data_, size_bytes_);
 }
 
 }  // namespace tenon

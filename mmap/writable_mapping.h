@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "mmap/file.h"
+#include "mmap/lock.h"
 
 namespace tenon {
 
@@ -26,6 +27,7 @@ class WritableMapping {
  private:
   std::byte* data_ = nullptr;
   std::uint64_t size_bytes_ = 0;
+  std::uint64_t fork_generation_ = tenon::fork_generation();
 };
 
 }  // namespace tenon

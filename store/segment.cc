@@ -310,7 +310,7 @@ void SegmentWriter::adopt(std::span<const Range> parts) {
   cursor_ = sizeof(SegmentHeader);
   for (const Range& part : parts) {
     assert(part.begin >= cursor_ && part.begin <= part.end);
-    if (part.begin - cursor_ >= format::alignment_page) file_.discard(cursor_, part.begin - cursor_);
+    if (part.begin - cursor_ >= format::alignment_small) file_.discard(cursor_, part.begin - cursor_);
     cursor_ = part.end;
   }
   file_.truncate(cursor_);

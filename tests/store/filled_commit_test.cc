@@ -24,6 +24,15 @@ class FilledCommitTest : public StoreTest {
   }
   static Bytes bytes(const Store& store, std::string_view name) { return copy_of(store.snapshot()[name].bytes()); }
 
+  void expect_zeros_between_storages(std::uint64_t sequence) const {
+    const auto opened = Segment::open(segment(sequence));
+    std::uint64_t at = sizeof(format::SegmentHeader);
+    for (const format::StorageEntry& entry : opened->storages()) {
+      for (; at < entry.offset; ++at) ASSERT_EQ(opened->data()[at], std::byte{0}) << at;
+      at = entry.offset + entry.nbytes;
+    }
+  }
+
   std::uint64_t disk_bytes(std::uint64_t sequence) const {
     struct stat status {};
     ::stat(segment(sequence).c_str(), &status);
@@ -76,13 +85,21 @@ TEST_F(FilledCommitTest, MemoryIsZeroedAndAligned) {
 TEST_F(FilledCommitTest, WhatTheParentHasIsGivenBack) {
   Store store = make();
   Bytes large = pattern(4 * mib, 1);
-  store.commit(DraftBuilder{}.slot(large).tensor("large").slot(pattern(mib, 2)).tensor("same"));
+  store.commit(DraftBuilder{}
+                   .slot(large)
+                   .tensor("large")
+                   .slot(pattern(mib, 2))
+                   .tensor("same")
+                   .slot(pattern(100, 4))
+                   .tensor("small"));
   large[3 * mib] ^= std::byte{1};
   FilledCommit filling(store);
   add(filling, "large", large);
   add(filling, "same", pattern(mib, 2));
+  add(filling, "small", pattern(100, 4));
   add(filling, "new", pattern(100 * kib, 3));
   EXPECT_EQ(filling.commit().written_bytes, leaf_bytes + 100 * kib);
+  expect_zeros_between_storages(2);
   EXPECT_LT(disk_bytes(2), leaf_bytes + 100 * kib + 64 * kib);
   EXPECT_EQ(bytes(store, "large"), large);
   EXPECT_EQ(bytes(store, "same"), pattern(mib, 2));
@@ -127,6 +144,19 @@ TEST_F(FilledCommitTest, AKillLeavesTheOldState) {
   EXPECT_EQ(bytes(open(), "w"), pattern(100));
   store.commit(one_tensor(pattern(200)));
   EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(FilledCommitTest, AChildThatEndsItsCopyTakesNothingAway) {
+  Store store = make();
+  auto filling = std::make_unique<FilledCommit>(store);
+  add(*filling, "w", pattern(mib));
+  EXPECT_EQ(run_in_child([&] {
+              filling.reset();
+              return 0;
+            }),
+            succeeded);
+  filling->commit();
+  EXPECT_EQ(bytes(store, "w"), pattern(mib));
 }
 
 // Or a child could write into what its parent has finished.
