@@ -8,6 +8,7 @@
 
 #include <iostream>
 
+#include "store/catalog_rows.h"
 #include "tests/store/catalog_fixture.h"
 #include "tests/store/child.h"
 #include "tests/store/damage.h"
@@ -158,6 +159,14 @@ TEST_F(CatalogDamageTest, AFileFromThePastIsStale) {
   EXPECT_EQ(kind_thrown_by([&] { (void)catalog.read(); }), ErrorKind::corrupt);
   EXPECT_EQ(kind_thrown_by([&] { (void)open().read(); }), ErrorKind::corrupt);
   EXPECT_EQ(kind_thrown_by([&] { (void)open().write(); }), ErrorKind::corrupt);
+}
+
+TEST_F(CatalogDamageTest, ARowUnderAnotherKeyIsNone) {
+  const catalog_rows::Key a(catalog_rows::Table::snapshots, Digest{1, 2}),
+      b(catalog_rows::Table::snapshots, Digest{1, 3});
+  const auto row = catalog_rows::seal(a.bytes(), std::as_bytes(std::span("row")));
+  EXPECT_TRUE(catalog_rows::unseal(a.bytes(), row));
+  EXPECT_FALSE(catalog_rows::unseal(b.bytes(), row));
 }
 
 // Pages of older states in place of current ones, and pages of the current state in each other's place.

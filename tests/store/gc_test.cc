@@ -453,6 +453,19 @@ TEST_F(GcTest, AfterForgettingAllButTheLastAStoreIsAsSmallAsItsLastSnapshot) {
   expect_content(open().snapshot("main"), 9, 103);
 }
 
+// Zeros are never taken for bytes, whoever thinned the segment.
+TEST_F(GcTest, ASnapshotThatNeedsWhatIsAHoleIsRefused) {
+  Store store = make();
+  commit(store, 1, 100);
+  commit(store, 2, 100);  // has "base" from segment 1
+  const auto whole = Segment::open(segment(1));
+  SparseCopy(*whole, KeptParts{.layout = true, .structure = true}, false).take_place();
+  for (const Mode mode : {Mode::shared, Mode::private_, Mode::copy}) {
+    EXPECT_THAT(error_of([&] { open().snapshot("main", {.mode = mode}); }),
+                IsError(ErrorKind::not_found, "gc has taken bytes of slot"));
+  }
+}
+
 // --- damaged segments in the history
 
 TEST_F(GcTest, ReflogTellsWhichMutationIsUnreadableAndGoesOn) {
