@@ -125,9 +125,9 @@ void Segment::check_header() const {
 }
 
 void Segment::check_footer(const format::SegmentReference* wanted) const {
+  if (mapping_.size_bytes() % alignof(SegmentFooter) != 0) fail("segment is cut or has grown", mapping_.size_bytes());
   const SegmentFooter& f = *footer_;
   const std::uint64_t at = mapping_.size_bytes() - sizeof(SegmentFooter);
-  if (mapping_.size_bytes() % alignof(SegmentFooter) != 0) fail("segment is cut or has grown", mapping_.size_bytes());
   if (std::memcmp(f.magic, format::footer_magic, sizeof f.magic) != 0)
     fail("segment has no footer: it is cut or was never finished", at);
   if (f.checksum != format::seal_of(f)) fail("segment footer is damaged", at);

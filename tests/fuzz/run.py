@@ -229,6 +229,7 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="a minute and a half in all, the same choices each time")
     parser.add_argument("--replay", type=pathlib.Path, metavar="FILE", help="only run this input")
     parser.add_argument("--junit", type=pathlib.Path, metavar="FILE", help="write a report there")
+    parser.add_argument("--no-build", action="store_true", help="run what is built already")
     parser.add_argument("-j", dest="jobs", type=int, default=0, help="of ninja")
     options = parser.parse_args()
     unknown = set(options.targets) - set(TARGETS)
@@ -242,7 +243,8 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     folder = options.build.resolve()
-    build(folder, options.jobs)
+    if not options.no_build:
+        build(folder, options.jobs)
     fuzzing = Fuzzing(folder, options)
     targets = [TARGETS[name] for name in options.targets] or list(TARGETS.values())
     try:

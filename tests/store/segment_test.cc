@@ -176,6 +176,12 @@ TEST_F(SegmentTest, CutAtAnyLengthIsCorrupt) {
   }
 }
 
+TEST_F(SegmentTest, LengthThatNoSegmentHasIsToldBeforeAFooterIsLookedAt) {
+  write_segment();
+  std::filesystem::resize_file(path(), std::filesystem::file_size(path()) - 3);
+  EXPECT_THAT(error_of_opening(), IsError(ErrorKind::corrupt, "cut or has grown"));
+}
+
 TEST_F(SegmentTest, GrownFileIsCorrupt) {
   write_segment();
   testing::append_to_file(path(), pattern(64));
