@@ -35,7 +35,8 @@ bool has_values(DType dtype) noexcept;
 // Of a row of a snapshot, which must outlive the result. nullopt: see Summaries::get.
 std::optional<Values> values_of(const Snapshot& snapshot, std::uint32_t row);
 // Of a tensor of a foreign file. Bytes that are not in memory are read, those that the tensor touches and no others.
-// The draft must outlive the result. Throws limit where these are more than `memory_max`; what the source throws.
+// The draft must outlive the result. Throws limit where these are more than `memory_max`, corrupt where they
+// are outside of the slot, and what the source throws.
 std::optional<Values> values_of(const Draft& draft, std::uint32_t row, std::uint64_t memory_max);
 
 // REQUIRES: has_values(dtype), bounds were checked. Throws as Summaries::get, and what `poll` throws.
