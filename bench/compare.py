@@ -44,6 +44,7 @@ class Sizes:
     attach_tensors: int = 10_000
     commit_bytes: int = GIB
     tensors: int = 64
+    state_tensors: int = 1_000
     share_bytes: int = 2 * GIB
     share_processes: tuple = (1, 4, 16)
     share_peer_bytes: int = 512 * MIB
@@ -54,7 +55,7 @@ class Sizes:
     rounds: int = 7
 
 
-SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, share_bytes=8 * MIB, share_processes=(1, 2),
+SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, state_tensors=50, share_bytes=8 * MIB, share_processes=(1, 2),
               share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, growth_tensors=50,
               growth_snapshots=(10, 30), rounds=1)
 
@@ -379,6 +380,73 @@ def measure_copy(bench):
     bench.add_ratio("P15", f"{what}: memcpy into fresh memory", 0.9, ours, median(rounds, "memcpy"), "memcpy")
     bench.add_ratio("P15", "same: torch.load (for comparison)", None, ours, median(rounds, "torch"), "torch")
     bench.discard("copy.tenon", "copy.pt")
+    measure_python_copy(bench)
+
+
+# --- P14, P15: Python ---
+
+
+def import_tenon(bench):
+    """The package of the build that is measured; None where it was not built."""
+    sys.path.insert(0, str(bench.programs.resolve().parent / "python"))
+    try:
+        import tenon
+    except ImportError as missing:
+        print(f"rows of Python are left out: {missing}", file=sys.stderr)
+        return None
+    return tenon
+
+
+def require_equal_states(first, second):
+    if first.keys() != second.keys() or any(not torch.equal(first[name], second[name]) for name in first):
+        sys.exit("P14: other values were loaded than were saved")
+
+
+def measure_python(bench):
+    tenon = import_tenon(bench)
+    if tenon is None or torch is None:
+        return
+    count = bench.sizes.state_tensors
+    state = random_state(count * 4096, count)
+    tenon.open(bench.path("state.tenon"), create=True, durability="relaxed").save(state)
+    safetensors.torch.save_file(state, bench.path("state.safetensors"))
+    torch.save(state, bench.path("state.pt"))
+    loads = {"tenon": lambda: tenon.load(bench.path("state.tenon")),
+             "safetensors": lambda: safetensors.torch.load_file(bench.path("state.safetensors")),
+             "torch": lambda: torch.load(bench.path("state.pt"), mmap=True, weights_only=True)}
+    store = tenon.open(bench.path("saved.tenon"), create=True, durability="relaxed")
+    saves = {"tenon save": lambda: store.save(state), "torch save": lambda: torch.save(state, bench.path("saved.pt"))}
+    for load in loads.values():
+        require_equal_states(state, load())
+    rounds = [{name: timed(function)[0] for name, function in (loads | saves).items()}
+              for _ in range(3 * bench.sizes.rounds)]
+    what = f"Python, state dict of {count} tensors: load"
+    ours = median(rounds, "tenon")
+    bench.add_ratio("P14", f"{what}: safetensors load_file", 5, ours, median(rounds, "safetensors"), "safetensors")
+    bench.add_ratio("P14", f"{what}: torch.load(mmap=True)", 10, ours, median(rounds, "torch"), "torch")
+    bench.add_ratio("P14", "same, save of known bytes: torch.save (for comparison)", None, median(rounds, "tenon save"),
+                    median(rounds, "torch save"), "torch")
+    bench.discard("state.tenon", "state.safetensors", "state.pt", "saved.tenon", "saved.pt")
+
+
+def measure_python_copy(bench):
+    tenon = import_tenon(bench)
+    if tenon is None or torch is None:
+        return
+    sizes = bench.sizes
+    state = random_state(sizes.commit_bytes, sizes.tensors)
+    tenon.open(bench.path("copy.tenon"), create=True, durability="relaxed").save(state)
+    torch.save(state, bench.path("copy.pt"))
+    require_equal_states(state, tenon.load(bench.path("copy.tenon"), mode="copy"))
+    functions = {"tenon": lambda: tenon.load(bench.path("copy.tenon"), mode="copy"),
+                 "torch": lambda: torch.load(bench.path("copy.pt"), weights_only=True),
+                 "memcpy": lambda: {name: tensor.clone() for name, tensor in state.items()}}
+    rounds = [{name: timed(function)[0] for name, function in functions.items()} for _ in range(sizes.rounds)]
+    what = f"Python, copy mode, {sizes.commit_bytes // MIB} MiB, warm"
+    ours = median(rounds, "tenon")
+    bench.add_ratio("P15", f"{what}: clone() of the same tensors", 0.9, ours, median(rounds, "memcpy"), "clone")
+    bench.add_ratio("P15", "same: torch.load (for comparison)", None, ours, median(rounds, "torch"), "torch")
+    bench.discard("copy.tenon", "copy.pt")
 
 
 # --- growth: many snapshots ---
@@ -408,7 +476,8 @@ def measure_growth(bench):
 
 
 MEASUREMENTS = {"P1": measure_attach, "P2": measure_first_byte, "P3": measure_commit_new, "P4": measure_commit_again,
-                "P6": measure_share, "P12": measure_convert, "P13": measure_convert, "P15": measure_copy, "growth": measure_growth}
+                "P6": measure_share, "P12": measure_convert, "P13": measure_convert, "P14": measure_python, "P15": measure_copy,
+                "growth": measure_growth}
 
 
 def machine_line(directory):

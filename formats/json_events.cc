@@ -113,10 +113,14 @@ class Adapter : public nlohmann::json_sax<Library> {
       : scanner_(scanner), source_(source), events_(events) {}
 
   bool null() override { return tell_other("null"); }
-  bool boolean(bool value) override { return tell_other(value ? "true" : "false"); }
+  bool boolean(bool value) override {
+    locate().boolean(value);
+    return true;
+  }
   bool number_integer(number_integer_t) override { return tell_other("a negative number"); }
-  bool number_float(number_float_t, const string_t& text) override {
-    return tell_other(fmt::format("the number {}", text.substr(0, max_shown_bytes)));
+  bool number_float(number_float_t value, const string_t& text) override {
+    locate().fraction(value, std::string_view(text).substr(0, max_shown_bytes));
+    return true;
   }
   bool binary(binary_t&) override { return tell_other("binary data"); }
   bool number_unsigned(number_unsigned_t value) override {

@@ -28,6 +28,9 @@ class JsonEvents {
   virtual void integer(std::uint64_t value) = 0;
   // Any other value: `what` says which ("a negative number", "null").
   virtual void other(std::string_view what) = 0;
+  // Booleans and fractions are other values to whom they mean nothing.
+  virtual void boolean(bool value) { other(value ? "true" : "false"); }
+  virtual void fraction(double, std::string_view text) { other("the number " + std::string(text)); }
 
   // Where in the file the token just told of ends, or a little after.
   std::uint64_t offset = 0;

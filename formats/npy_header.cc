@@ -62,6 +62,12 @@ std::string_view name_of_kind(char kind) noexcept {
   }
 }
 
+// Numbers are said by a letter and a width.
+bool is_malformed_number(std::string_view kind) {
+  return std::strchr("biufc", kind[0]) != nullptr &&
+         (kind.size() == 1 || kind.find_first_not_of("0123456789", 1) != kind.npos);
+}
+
 // Reads one dict of three known keys, and nothing else that Python has.
 class LiteralParser {
  public:
@@ -160,6 +166,7 @@ void LiteralParser::read_type(NpyHeader& header) {
   const std::string_view kind = text.substr(has_order ? 1 : 0);
   if (kind.empty()) fail("an element type");
   const auto* found = std::find_if(types.begin(), types.end(), [&](const NpyType& t) { return t.kind == kind; });
+  if (found == types.end() && is_malformed_number(kind)) fail("an element type");
   if (found == types.end()) {
     refuse(ErrorKind::unsupported, fmt::format("numpy array holds {}", name_of_kind(kind[0])),
            printable(text.substr(0, max_shown_bytes)), "booleans, integers, floats or complex numbers");

@@ -216,6 +216,8 @@ std::optional<NumpyArray> parse_numpy_array(const PickleGraph& graph, NodeId nod
   return array;
 }
 
+NodeId add_numpy_rebuild(PickleGraph& graph) { return graph.add_global("numpy.core.multiarray", "_reconstruct"); }
+
 bool is_numpy_rebuild(const PickleGraph& graph, NodeId function) {
   return is_numpy_function(graph, function, "multiarray", "_reconstruct") ||
          is_numpy_function(graph, function, "numeric", "_frombuffer");

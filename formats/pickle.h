@@ -20,14 +20,12 @@
 #include <vector>
 
 #include "tenon/error.h"
+#include "tenon/structure.h"
 
 namespace tenon {
 
-// Small values are in the id itself, so that long lists of numbers cost little more than their ids: None, booleans,
-// integers of 30 bits; a float's id says where its eight bytes are. All others are nodes, with ids below
-// PickleGraph::size(). A container always is a node. What has no identity in Python may have any number of ids.
-using NodeId = std::uint32_t;
-inline constexpr NodeId no_node = 0xFFFFFFFFu;
+// In the id itself are None, booleans and integers of 30 bits; a float's id says where its eight bytes are. All others
+// are nodes, with ids below PickleGraph::size(). What has no identity in Python may have any number of ids.
 
 enum class PickleKind : std::uint8_t {
   none,

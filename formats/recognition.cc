@@ -9,6 +9,7 @@
 #include "formats/torch_reader.h"
 #include "formats/torch_tar.h"
 #include "formats/torchscript_reader.h"
+#include "formats/torchscript_v1.h"
 
 namespace tenon {
 
@@ -19,19 +20,24 @@ bool is_torch_package(const ForeignFile& file) {
 }
 
 bool is_torchscript(const ForeignFile& file) {
-  return file.zip() && !is_torch_package(file) &&
-         (file.find_below_top("constants.pkl") || file.find_below_top("model.json"));
+  return file.zip() && !is_torch_package(file) && file.find_below_top("constants.pkl");
+}
+
+// TorchScript as torch before 1.3 wrote it.
+bool is_torchscript_v1(const ForeignFile& file) {
+  return file.zip() && !is_torch_package(file) && !is_torchscript(file) && file.find_below_top("model.json");
 }
 
 // Of zip archives, those of torch.save have data.pkl in their directory and nothing that tells of the others.
 bool is_torch_zip(const ForeignFile& file) {
-  return file.zip() && file.find_below_top("data.pkl") && !is_torchscript(file) && !is_torch_package(file);
+  return file.zip() && file.find_below_top("data.pkl") && !is_torchscript(file) && !is_torchscript_v1(file) &&
+         !is_torch_package(file);
 }
 
 // A zip archive of arrays, and of nothing that tells of torch.
 bool is_npz(const ForeignFile& file) {
   return file.zip() && file.find_ending(".npy") && !file.find_below_top("data.pkl") && !is_torchscript(file) &&
-         !is_torch_package(file);
+         !is_torchscript_v1(file) && !is_torch_package(file);
 }
 
 bool is_torch_tar(const ForeignFile& file) { return is_tar(file.first()); }
@@ -52,6 +58,7 @@ constexpr Reader readers[] = {
     {FileFormat::safetensors, is_safetensors, read_safetensors},
     {FileFormat::sharded, is_index, read_sharded},
     {FileFormat::torchscript, is_torchscript, read_torchscript},
+    {FileFormat::torchscript, is_torchscript_v1, read_torchscript_v1},
 };
 
 struct Refusal {

@@ -26,6 +26,8 @@ class SlotTable {
   explicit SlotTable(const TorchRecords& records) : records_(records) {}
 
   std::uint32_t slot_of(const TorchStorage& storage);
+  // Of a tensor that tells its key alone: typed where torch knows storages of that type.
+  std::uint32_t slot_of(const std::string& key, DType dtype);
   // Of an untyped storage the byte order of elements is known only to the tensors in it.
   void check_byte_order(std::uint32_t slot, DType dtype) const;
   // A slot of a numpy array's own.
@@ -61,6 +63,22 @@ std::uint32_t SlotTable::slot_of(const TorchStorage& storage) {
   }
   draft.storage_dtype = DType::invalid;  // several types on the same bytes
   return slot;
+}
+
+std::uint32_t SlotTable::slot_of(const std::string& key, DType dtype) {
+  TorchStorage storage{.key = key};
+  if (!dtype_info(dtype).torch_storage.empty()) storage.dtype = dtype;
+  if (const auto known = slot_of_key_.find(key); known != slot_of_key_.end()) {
+    SlotDraft& slot = slots_[known->second];
+    if (slot.storage_dtype != storage.dtype) slot.storage_dtype = DType::invalid;
+    return known->second;
+  }
+  if (const auto record = records_.find(key)) {
+    storage.location = record->location;
+    storage.nbytes = record->nbytes;
+    if (storage.dtype != DType::invalid) storage.nbytes -= record->nbytes % item_bytes(dtype);
+  }
+  return add(storage);
 }
 
 std::uint32_t SlotTable::add(const TorchStorage& storage) {
@@ -113,7 +131,8 @@ void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
 class Importer {
  public:
   Importer(PickleGraph object, const TorchRecords& records, const ImportOptions& options)
-      : pickle_(records.pickle_label()),
+      : records_(records),
+        pickle_(records.pickle_label()),
         slots_(records),
         shared_graph_(std::make_shared<PickleGraph>(std::move(object))),
         graph_(*shared_graph_),
@@ -135,10 +154,13 @@ class Importer {
   NodeId add_row(NodeId node, TensorDraft row, StructureRow structure, NodeId content = no_node);
   void add_repeated_row(std::uint32_t first, const std::string& name);
   TensorDraft make_tensor_row(const TorchTensor& tensor, const std::string& name);
+  NodeId add_persistent(NodeId node, const std::string& name);
+  TensorDraft make_known_row(const TensorDraft& known, const std::string& name);
   TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
   TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
   void refuse_reserved_name(NodeId node) const;
 
+  const TorchRecords& records_;
   const std::string pickle_;
   SlotTable slots_;
   const std::shared_ptr<PickleGraph> shared_graph_;  // numpy arrays are read from it
@@ -172,7 +194,11 @@ Draft Importer::run() {
   rename_old_calls(graph_);
   walk_structure(
       graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
-  for (const Found& found : found_) become_row(graph_, found.node, found.structure);
+  for (Found& found : found_) {
+    const bool is_array = draft_.tensors[found.structure.row].wrapper == numpy_array_wrapper;
+    if (is_array && found.structure.type == no_node) found.structure.type = add_numpy_rebuild(graph_);
+    become_row(graph_, found.node, found.structure);
+  }
   require_rows_only(graph_, pickle_);
   draft_.structure = encode_structure(graph_);
   slot_keys_ = slots_.keys();
@@ -187,7 +213,7 @@ NodeId Importer::visit(NodeId node, const std::string& name) {
     return found.content;
   }
   if (graph_.is(node, PickleKind::persistent)) {
-    return add_row(node, make_storage_row(parse_torch_storage(graph_, node, pickle_), name), {.is_storage = true});
+    return add_persistent(node, name);
   }
   if (!graph_.is(node, PickleKind::object)) return node;
   if (const auto tensor = parse_torch_tensor(graph_, node, pickle_)) return add_tensor(node, *tensor, name);
@@ -196,6 +222,14 @@ NodeId Importer::visit(NodeId node, const std::string& name) {
   }
   refuse_reserved_name(node);
   return node;
+}
+
+// A storage, or a tensor by number.
+NodeId Importer::add_persistent(NodeId node, const std::string& name) {
+  const NodeId id = graph_.items(node)[0];
+  const TensorDraft* known = graph_.is(id, PickleKind::integer) ? records_.tensor(graph_.integer(id)) : nullptr;
+  if (known != nullptr) return add_row(node, make_known_row(*known, name), {});
+  return add_row(node, make_storage_row(parse_torch_storage(graph_, node, pickle_), name), {.is_storage = true});
 }
 
 NodeId Importer::add_tensor(NodeId node, const TorchTensor& tensor, const std::string& name) {
@@ -263,6 +297,13 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
   }
   row.storage_offset_bytes = static_cast<std::uint64_t>(tensor.offset) * item_bytes(tensor.dtype);
   if (storage.view) row.storage_offset_bytes += storage.view->offset_bytes;
+  return row;
+}
+
+TensorDraft Importer::make_known_row(const TensorDraft& known, const std::string& name) {
+  TensorDraft row = known;
+  row.name = names_.make_unique(name);
+  if (row.slot != no_slot) row.slot = slots_.slot_of(std::to_string(row.slot), row.dtype);
   return row;
 }
 

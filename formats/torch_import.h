@@ -21,6 +21,7 @@ struct TorchRecord {
   std::uint64_t nbytes = 0;
   // `swap_bytes`: width of the units whose bytes are reversed; 1: none.
   std::function<Source(std::uint64_t swap_bytes)> source{};
+  std::string location = "cpu";  // where the pickle does not say it
 };
 
 // What a container knows of its storages.
@@ -36,6 +37,8 @@ class TorchRecords {
   // Names the pickle of the object in messages.
   virtual std::string pickle_label() const = 0;
   virtual bool is_big_endian() const { return false; }
+  // Of a persistent id that is an integer; see PickleSources in tenon/formats.h.
+  virtual const TensorDraft* tensor(std::int64_t) const { return nullptr; }
 };
 
 // How the pickle of an object is read: within what `options` allow.

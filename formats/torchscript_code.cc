@@ -111,6 +111,12 @@ void TorchScriptClasses::add_source(std::string_view record, std::string_view te
   }
 }
 
+void TorchScriptClasses::declare(std::string_view class_name, std::string_view attribute, TensorKind kind) {
+  Declaration& declaration = classes_[std::string(class_name)];
+  if (kind == TensorKind::parameter) declaration.parameters.emplace(attribute);
+  if (kind == TensorKind::buffer) declaration.buffers.emplace(attribute);
+}
+
 TensorKind TorchScriptClasses::kind_of(std::string_view class_name, std::string_view attribute) const {
   const auto found = classes_.find(class_name);
   if (found == classes_.end()) return TensorKind::plain;

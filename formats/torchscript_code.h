@@ -17,6 +17,8 @@ class TorchScriptClasses {
   // `record` is the text's name in the archive: "code/__torch__/pkg/module.py" holds classes of the module
   // `__torch__.pkg.module`. What is not understood declares nothing.
   void add_source(std::string_view record, std::string_view text);
+  // What a model.json says in place of the text.
+  void declare(std::string_view class_name, std::string_view attribute, TensorKind kind);
   // `class_name` with its module: "__torch__.pkg.module.Linear". plain if nothing is declared.
   TensorKind kind_of(std::string_view class_name, std::string_view attribute) const;
 

@@ -258,4 +258,11 @@ TorchScriptModule flatten_torchscript(PickleGraph object, const TorchScriptClass
   return made;
 }
 
+void apply_kinds(const TorchScriptModule& module, std::vector<TensorDraft>& tensors) {
+  for (TensorDraft& tensor : tensors) {
+    const auto found = module.kinds.find(tensor.name);
+    if (found != module.kinds.end()) tensor.kind = found->second;
+  }
+}
+
 }  // namespace tenon

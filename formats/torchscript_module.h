@@ -4,9 +4,11 @@
 
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "formats/pickle.h"
 #include "formats/torchscript_code.h"
+#include "tenon/draft.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
@@ -19,6 +21,9 @@ struct TorchScriptModule {
 // Leaves out `training` and `_is_full_backward_hook`, which every module has. Values lose what only TorchScript gives
 // them (see make_plain). `file` names the pickle. Throws limit for names that grow beyond all measure.
 TorchScriptModule flatten_torchscript(PickleGraph object, const TorchScriptClasses& classes, const std::string& file);
+
+// Gives rows the kinds that the module's classes declare.
+void apply_kinds(const TorchScriptModule& module, std::vector<TensorDraft>& tensors);
 
 // Rewrites what TorchScript's pickler says in its own words in those of torch.save: typed lists and dicts, instances
 // of compiled classes (their state), named tuples, sparse tensors, tensors without bytes.

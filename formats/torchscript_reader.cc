@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/record_attachments.h"
 #include "formats/torch_archive.h"
 #include "formats/torchscript_module.h"
 #include "tenon/error.h"
@@ -16,47 +17,9 @@ namespace tenon {
 
 namespace {
 
-// Records are kept in memory: together they take at most the file's length, and this much for what was deflated.
-constexpr std::uint64_t deflated_slack_bytes = std::uint64_t{16} << 20;
-
 bool is_in_storage_directory(std::string_view name) {
   return name.starts_with("data/") || name.starts_with("constants/");
 }
-
-// Written anew with every archive.
-bool is_made_by_writer(std::string_view name) {
-  return name == "byteorder" || name == ".data/serialization_id" || name.ends_with('/');
-}
-
-// Takes records of the archive as attachments, within a budget of memory.
-class Attachments {
- public:
-  explicit Attachments(const TorchArchive& archive)
-      : archive_(archive), bytes_left_(archive.reader()->file().size_bytes() + deflated_slack_bytes) {}
-
-  template <typename Predicate>
-  void take(const Predicate& is_wanted) {
-    for (const ZipEntry& entry : archive_.entries()) {
-      const std::string_view name = archive_.name_of(entry);
-      if (is_made_by_writer(name) || !is_wanted(name)) continue;
-      auto bytes = archive_.read(entry, bytes_left_);
-      bytes_left_ -= bytes.size();
-      drafts_.push_back({std::string(name), std::move(bytes)});
-    }
-  }
-
-  std::vector<AttachmentRow> rows() const {
-    std::vector<AttachmentRow> rows;
-    for (const AttachmentDraft& draft : drafts_) rows.push_back({draft.name, draft.bytes});
-    return rows;
-  }
-  std::vector<AttachmentDraft>& drafts() { return drafts_; }
-
- private:
-  const TorchArchive& archive_;
-  std::uint64_t bytes_left_;
-  std::vector<AttachmentDraft> drafts_;
-};
 
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -78,13 +41,6 @@ TorchScriptClasses read_classes(std::span<const AttachmentRow> records) {
     if (record.name.starts_with("code/")) classes.add_source(record.name, as_text(record.bytes));
   }
   return classes;
-}
-
-void apply_kinds(const TorchScriptModule& module, std::vector<TensorDraft>& tensors) {
-  for (TensorDraft& tensor : tensors) {
-    const auto found = module.kinds.find(tensor.name);
-    if (found != module.kinds.end()) tensor.kind = found->second;
-  }
 }
 
 // `constants/3`; a module's own attribute of that name keeps it.
@@ -142,7 +98,7 @@ Draft read_torchscript(const ForeignFile& file) {
   const TorchArchive archive(file);
   const ArchiveStorages data(archive, "data/", "data.pkl");
   const ArchiveStorages constants(archive, "constants/", "constants.pkl");
-  Attachments attachments(archive);
+  RecordAttachments attachments(archive);
   attachments.take([](std::string_view name) { return !is_in_storage_directory(name); });
   TorchScriptRows rows = read_torchscript_rows(attachments.rows(), data, constants, file.options());
   const std::unordered_set<std::string> used(rows.records.begin(), rows.records.end());

@@ -83,6 +83,15 @@ File File::create(const std::filesystem::path& path) {
   return File(descriptor, path);
 }
 
+std::optional<File> File::create_unnamed(const std::filesystem::path& directory) {
+  const int flags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_NOCTTY;
+  const int descriptor =
+      standard_descriptors::avoid(retry_interrupted([&] { return ::open(directory.c_str(), flags, 0666); }));
+  if (descriptor >= 0) return File(descriptor, directory);
+  if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) return std::nullopt;
+  throw_errno(errno, "cannot create a file in", directory);
+}
+
 File::File(File&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)), begin_(other.begin_) {}
 
@@ -217,6 +226,13 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
   if (result == 0) return;
   if (no_replace && errno == EEXIST) throw_exists(to);
   throw_errno(errno, "cannot rename to " + to.string(), from);
+}
+
+bool link_file(const File& file, const std::filesystem::path& path) {
+  const std::string open_file = "/proc/self/fd/" + std::to_string(file.descriptor());
+  if (::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  if (errno == EEXIST) return false;
+  throw_errno(errno, "cannot give a file its name", path);
 }
 
 bool remove_file(const std::filesystem::path& path) {

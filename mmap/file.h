@@ -31,6 +31,9 @@ class File {
   static File open_from(const std::filesystem::path& path, std::uint64_t begin);
   // Creates with O_EXCL, mode 0666 less umask; throws conflict if it exists.
   static File create(const std::filesystem::path& path);
+  // A file without a name in `directory`, gone with its last descriptor unless link_file gives it one. nullopt where
+  // the file system has no such thing.
+  static std::optional<File> create_unnamed(const std::filesystem::path& directory);
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();
@@ -75,6 +78,8 @@ void sync_directory(const std::filesystem::path& directory);
 void replace_file(const std::filesystem::path& path, std::span<const std::byte> bytes, bool durable);
 // rename(2); with `no_replace`, throws conflict if `to` exists.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to, bool no_replace = false);
+// Gives a file of create_unnamed() the name `path`, whole as it is; false if something is there already.
+bool link_file(const File& file, const std::filesystem::path& path);
 // unlink(2); false if it was not there.
 bool remove_file(const std::filesystem::path& path);
 // mkdir(2), mode 0777 less umask; throws conflict if something is there.

@@ -72,9 +72,19 @@ void FileLock::hold(const File& file) {
   }
 }
 
-bool FileLock::is_locked(const File& file) {
+std::optional<std::uint64_t> FileLock::hold_any(const File& file, std::uint64_t first, std::uint64_t count,
+                                                std::uint64_t start) {
+  locked_descriptors::add(file.descriptor());
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t byte = first + (start + i) % count;
+    if (try_lock(file.descriptor(), LockMode::exclusive, byte, file.path())) return byte;
+  }
+  return std::nullopt;
+}
+
+bool FileLock::is_locked(const File& file, std::uint64_t byte) {
   // A shared lock conflicts with exclusive ones only.
-  struct flock range = byte_range(F_RDLCK, 0);
+  struct flock range = byte_range(F_RDLCK, byte);
   if (::fcntl(file.descriptor(), F_OFD_GETLK, &range) != 0) throw_errno(errno, "cannot ask for the lock", file.path());
   return range.l_type != F_UNLCK;
 }

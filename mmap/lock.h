@@ -29,8 +29,13 @@ class FileLock {
   // Locks byte 0 of a file already open for writing, exclusively, on that very descriptor: held until the descriptor is
   // closed. REQUIRES: nobody else can have it locked. A forked child closes the descriptor.
   static void hold(const File& file);
-  // True if somebody holds byte 0 of the file exclusively, through another descriptor than this one.
-  static bool is_locked(const File& file);
+  // Locks one of the bytes [first, first + count), the first free one from first + start on, round: exclusively, on the
+  // file's own descriptor and until it is closed. Which one; nullopt if all are taken. REQUIRES: open for writing, and
+  // asked once for a file. A forked child closes the descriptor.
+  static std::optional<std::uint64_t> hold_any(const File& file, std::uint64_t first, std::uint64_t count,
+                                               std::uint64_t start);
+  // True if somebody holds that byte of the file exclusively, through another descriptor than this one.
+  static bool is_locked(const File& file, std::uint64_t byte = 0);
 
   FileLock(FileLock&&) noexcept;
   FileLock& operator=(FileLock&&) noexcept;

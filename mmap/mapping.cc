@@ -25,6 +25,7 @@ struct Descriptor {
   ipc::mapping_handle_t get_mapping_handle() const noexcept { return {number, false}; }
 };
 
+ipc::mode_t ipc_mode(MapMode mode) noexcept;
 ipc::mapped_region map_region(int descriptor, ipc::mode_t mode, std::uint64_t offset, std::uint64_t size_bytes,
                               int flags, const std::filesystem::path& path);
 std::byte* reserve_addresses(std::uint64_t size_bytes);
@@ -59,27 +60,33 @@ Mapping Mapping::map(const File& file, std::uint64_t offset, std::uint64_t size_
   Mapping mapping;
   mapping.data_ = &empty_range;
   if (size_bytes == 0) return mapping;
-  const bool is_private = mode == MapMode::copy_on_write;
+  const int flags = mode == MapMode::copy_on_write ? MAP_NORESERVE : 0;
+  mapping.region_ = std::make_unique<Region>(
+      Region{map_region(file.descriptor(), ipc_mode(mode), offset, size_bytes, flags, file.path())});
+  mapping.data_ = static_cast<std::byte*>(mapping.region_->region.get_address());
+  mapping.size_bytes_ = size_bytes;
+  return mapping;
+}
+
+Mapping Mapping::fresh(std::uint64_t size_bytes, int flags) {
+  Mapping mapping;
+  mapping.data_ = &empty_range;
+  if (size_bytes == 0) return mapping;
   mapping.region_ =
-      std::make_unique<Region>(Region{map_region(file.descriptor(), is_private ? ipc::copy_on_write : ipc::read_only,
-                                                 offset, size_bytes, is_private ? MAP_NORESERVE : 0, file.path())});
+      std::make_unique<Region>(Region{map_region(-1, ipc::copy_on_write, 0, size_bytes, MAP_ANONYMOUS | flags, {})});
   mapping.data_ = static_cast<std::byte*>(mapping.region_->region.get_address());
   mapping.size_bytes_ = size_bytes;
   return mapping;
 }
 
 Mapping Mapping::anonymous(std::uint64_t size_bytes, bool huge) {
-  Mapping mapping;
-  mapping.data_ = &empty_range;
-  if (size_bytes == 0) return mapping;
-  mapping.region_ =
-      std::make_unique<Region>(Region{map_region(-1, ipc::copy_on_write, 0, size_bytes, MAP_ANONYMOUS, {})});
-  mapping.data_ = static_cast<std::byte*>(mapping.region_->region.get_address());
-  mapping.size_bytes_ = size_bytes;
-  if (huge)
+  Mapping mapping = fresh(size_bytes, 0);
+  if (huge && size_bytes != 0)
     (void)::madvise(mapping.data_, size_bytes, MADV_HUGEPAGE);  // advice: a kernel built without loses only speed
   return mapping;
 }
+
+Mapping Mapping::reserve(std::uint64_t size_bytes) { return fresh(size_bytes, MAP_NORESERVE); }
 
 bool Mapping::populate_read(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
   assert(offset <= size_bytes_ && size_bytes <= size_bytes_ - offset);
@@ -129,6 +136,18 @@ std::uint64_t page_bytes() noexcept {
 
 namespace {
 
+ipc::mode_t ipc_mode(MapMode mode) noexcept {
+  switch (mode) {
+    case MapMode::copy_on_write:
+      return ipc::copy_on_write;
+    case MapMode::read_write:
+      return ipc::read_write;
+    case MapMode::read_only:
+      break;
+  }
+  return ipc::read_only;
+}
+
 ipc::mapped_region map_region(int descriptor, ipc::mode_t mode, std::uint64_t offset, std::uint64_t size_bytes,
                               int flags, const std::filesystem::path& path) {
   if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
@@ -148,6 +167,7 @@ std::byte* reserve_addresses(std::uint64_t size_bytes) {
 }
 
 void place(const StitchedRange::Piece& piece, std::byte* address, MapMode mode) {
+  assert(mode != MapMode::read_write);  // what is stitched belongs to nobody to write
   assert(piece.file_offset % page_bytes() == 0);
   const bool is_private = mode == MapMode::copy_on_write;
   const int protection = is_private ? PROT_READ | PROT_WRITE : PROT_READ;

@@ -16,8 +16,9 @@
 namespace tenon {
 
 enum class MapMode : std::uint8_t {
-  read_only,     // PROT_READ, MAP_SHARED
-  copy_on_write  // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE
+  read_only,      // PROT_READ, MAP_SHARED
+  copy_on_write,  // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE
+  read_write      // PROT_READ | PROT_WRITE, MAP_SHARED: memory that processes share
 };
 
 class Mapping {
@@ -28,6 +29,8 @@ class Mapping {
   static Mapping map(const File& file, std::uint64_t offset, std::uint64_t size_bytes, MapMode mode);
   // Fresh zeroed private memory, page-aligned. With `huge`, advised to use huge pages.
   static Mapping anonymous(std::uint64_t size_bytes, bool huge = false);
+  // Same, without asking for the memory: of a large range, of which little will be touched.
+  static Mapping reserve(std::uint64_t size_bytes);
   Mapping(Mapping&&) noexcept;
   Mapping& operator=(Mapping&&) noexcept;
   ~Mapping();
@@ -40,6 +43,7 @@ class Mapping {
 
  private:
   struct Region;
+  static Mapping fresh(std::uint64_t size_bytes, int flags);
   std::unique_ptr<Region> region_;
   std::byte* data_ = nullptr;
   std::uint64_t size_bytes_ = 0;

@@ -40,6 +40,12 @@ std::optional<Bytes> CatalogReader::snapshot(const SnapshotId& id) const {
   });
 }
 
+bool CatalogReader::has_snapshot(const SnapshotId& id) const {
+  return batch_->use([&](const lmdb::Transaction& transaction) {
+    return transaction.get(Key(Table::snapshots, id).bytes()).has_value();
+  });
+}
+
 std::vector<SnapshotId> CatalogReader::snapshots_with_prefix(std::string_view hex_digits, std::size_t limit) const {
   constexpr std::size_t all_digits = 32;
   std::string padded(hex_digits);

@@ -86,6 +86,8 @@ class CatalogReader {
   const CatalogRoot& root() const noexcept { return root_; }
   // The row of a snapshot as it was put; nullopt if there is none.
   std::optional<std::span<const std::byte>> snapshot(const SnapshotId& id) const;
+  // Whether there is such a row; does not look at it.
+  bool has_snapshot(const SnapshotId& id) const;
   // Ids that begin with these hex digits (2 to 32 of them, lower case), at most `limit`.
   std::vector<SnapshotId> snapshots_with_prefix(std::string_view hex_digits, std::size_t limit) const;
   // Every snapshot id, sorted. Throws corrupt if their number is not root().snapshot_count.

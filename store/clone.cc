@@ -2,9 +2,15 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <map>
+#include <set>
+#include <utility>
+#include <vector>
 
+#include "store/failpoint.h"
 #include "store/gc.h"
+#include "store/journal.h"
 #include "store/repair.h"
 #include "store/sparse_copy.h"
 #include "store/verify.h"
@@ -12,6 +18,10 @@
 namespace tenon {
 
 namespace {
+
+// Files that are held open at once, and rounds beside writers until there are no more than these to copy.
+constexpr std::size_t files_held_max = 16;
+constexpr int rounds_max = 8;
 
 class Cloner {
  public:
@@ -57,13 +67,18 @@ class Cloner {
   void build() {
     make_directory(building_.segments());
     make_directory(building_.heads());
-    copy_segments(UINT64_MAX);
+    for (int round = 0; round < rounds_max && copy_segments() > files_held_max; ++round) continue;
+    // What came or was replaced since, and is held open, is copied beside writers, too: gc may unlink it.
+    std::vector<File> rest;
     {
       const CatalogReader lock = store_.catalog().read();
-      copy_segments(lock.root().sequence);
+      rest = segments_to_copy(lock.root().sequence);
       copy_small(store_.paths().root / superblock_name, building_.root / superblock_name, UINT64_MAX);
       copy_small(store_.paths().journal(), building_.journal(), lock.root().journal_bytes);
     }
+    failpoint("clone.copying_rest");
+    for (const File& file : rest) copy_segment(file);
+    require_whole_journal();
     report_.snapshots = repair_store(building_.root).snapshots;
     require_whole();
     make_ballast(building_);
@@ -71,32 +86,53 @@ class Cloner {
     if (store_.is_durable()) sync_directory(building_.root);
   }
 
-  // Makes the copy have what the store has, up to `newest`.
-  void copy_segments(std::uint64_t newest) {
-    std::map<std::string, ino_t> present;
+  // Makes the copy have what the store has, one file open at a time. Returns how many were copied.
+  std::size_t copy_segments() {
+    std::size_t count = 0;
+    for (const std::string& name : list_directory(store_.paths().segments())) {
+      if (!parse_segment_file_name(name)) continue;
+      const auto file = File::try_open(store_.paths().segments() / name);
+      if (!file || is_copied(name, *file)) continue;  // or gc was faster
+      copy_segment(*file);
+      ++count;
+    }
+    return count;
+  }
+
+  // REQUIRES: writers are held off. What the store no longer has is removed.
+  std::vector<File> segments_to_copy(std::uint64_t newest) {
+    std::vector<File> files;
+    std::set<std::string> present;
     for (const std::string& name : list_directory(store_.paths().segments())) {
       const auto sequence = parse_segment_file_name(name);
       if (!sequence || *sequence > newest) continue;
-      const auto file = File::try_open(store_.paths().segments() / name);
-      if (!file) continue;  // gc was faster
-      const ino_t inode = inode_of(*file);
-      present[name] = inode;
-      if (const auto copied = copied_.find(name); copied != copied_.end() && copied->second == inode) continue;
-      copy_segment(*file, building_.segments() / name);
+      present.insert(name);
+      File file = File::open(store_.paths().segments() / name);
+      if (!is_copied(name, file)) files.push_back(std::move(file));
     }
-    for (const auto& [name, inode] : copied_) {
+    for (const auto& [name, identity] : copied_) {
       if (!present.contains(name)) remove_file(building_.segments() / name);
     }
-    copied_ = std::move(present);
+    return files;
   }
 
-  static ino_t inode_of(const File& file) {
+  bool is_copied(const std::string& name, const File& file) const {
+    const auto copied = copied_.find(name);
+    return copied != copied_.end() && copied->second == identity_of(file);
+  }
+
+  // An inode's number may be given again; the time of its last change tells.
+  using Identity = std::pair<ino_t, std::int64_t>;
+  static Identity identity_of(const File& file) {
     struct stat status {};
     if (::fstat(file.descriptor(), &status) != 0) throw_errno(errno, "cannot look at", file.path());
-    return status.st_ino;
+    return {status.st_ino, status.st_ctim.tv_sec * std::int64_t{1'000'000'000} + status.st_ctim.tv_nsec};
   }
 
-  void copy_segment(const File& from, const std::filesystem::path& path) {
+  void copy_segment(const File& from) {
+    const std::string name = from.path().filename().string();
+    const auto path = building_.segments() / name;
+    copied_[name] = identity_of(from);
     remove_file(path);
     const auto segment = Segment::open(from);
     File to = File::create(path);
@@ -115,6 +151,16 @@ class Cloner {
     if (store_.is_durable()) file.sync();
   }
 
+  // Repair would go on with what is left of it, and the copy lack the rest without a word.
+  void require_whole_journal() const {
+    const auto damaged_at = read_journal(building_.journal(), store_.store_id()).damaged_at;
+    if (!damaged_at) return;
+    throw Error(ErrorKind::corrupt, {.what = "the journal is damaged",
+                                     .file = store_.paths().journal().string(),
+                                     .offset = damaged_at,
+                                     .hint = "run `tenon repair`"});
+  }
+
   void require_whole() const {
     const VerifyReport report = verify_store(building_.root, {.read_data = true});
     if (report.damage.empty()) return;
@@ -129,7 +175,7 @@ class Cloner {
   const StoreState& store_;
   std::filesystem::path target_;
   StorePaths building_;
-  std::map<std::string, ino_t> copied_;
+  std::map<std::string, Identity> copied_;
   CloneReport report_;
 };
 

@@ -171,7 +171,7 @@ class Commit {
     if (tip) ingested.record.info.parents = {*tip};
     auto record = encode_record(ingested.record);
     // A clock that stands still must not give one id to two commits.
-    while (mutation.catalog().snapshot(record_id(record))) {
+    while (mutation.catalog().has_snapshot(record_id(record))) {
       ++ingested.record.info.created_at_ns;
       record = encode_record(ingested.record);
     }

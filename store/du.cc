@@ -46,7 +46,7 @@ class UsageMeter {
  private:
   void count_forgotten() {
     const CatalogReader reader = store_.catalog().read();
-    for (const auto& [id, row] : reader.forgotten()) usage_.forgotten += reader.snapshot(id) ? 1 : 0;
+    for (const auto& [id, row] : reader.forgotten()) usage_.forgotten += reader.has_snapshot(id) ? 1 : 0;
   }
 
   void measure(std::uint64_t sequence, std::optional<std::uint32_t> own) {

@@ -122,7 +122,7 @@ class Undo {
   // All of them or none: gc takes all that was forgotten.
   void restore(const JournalRecord& record) {
     for (const ForgottenSnapshot& snapshot : record.snapshots) {
-      if (mutation_.catalog().snapshot(snapshot.id)) continue;
+      if (mutation_.catalog().has_snapshot(snapshot.id)) continue;
       throw Error(ErrorKind::not_found, {.what = "gc has taken snapshot " + to_hex(snapshot.id),
                                          .file = store_.path().string(),
                                          .hint = "forgetting can be undone until gc"});

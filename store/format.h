@@ -184,7 +184,8 @@ struct Extra {
   std::uint32_t quantizer;   // string, or none
   std::uint32_t shard_dims;  // index in dims of global shape then global offset, or none
   std::uint32_t shard_rank;
-  std::uint32_t reserved[4];
+  std::uint32_t param;  // string; 0, which is "": none
+  std::uint32_t reserved[3];
 };
 static_assert(sizeof(Extra) == 32);
 

@@ -129,7 +129,7 @@ class Collector {
 
   void count_plan() {
     const CatalogReader reader = store_.catalog().read();
-    for (const auto& [id, row] : forgotten_) report_.snapshots += reader.snapshot(id) ? 1 : 0;
+    for (const auto& [id, row] : forgotten_) report_.snapshots += reader.has_snapshot(id) ? 1 : 0;
     for (const Plan& plan : plans_) {
       (plan.kept.is_empty() ? report_.segments_removed : report_.segments_thinned) += 1;
       report_.freed_bytes += plan.gain;
@@ -220,7 +220,7 @@ class Collector {
     CatalogWriter& catalog = mutation.catalog();
     std::size_t taken = 0;
     for (const auto& [id, row] : forgotten_) {
-      if (!catalog.snapshot(id)) continue;
+      if (!catalog.has_snapshot(id)) continue;
       if (taken == batch) break;
       catalog.delete_snapshot(id);
       mutation.uncount_snapshot();
@@ -239,7 +239,7 @@ class Collector {
 
   // What was forgotten a moment ago still has its row, and may come back: history must lead to it.
   static SnapshotId next_with_row(const CatalogReader& catalog, SnapshotId id) {
-    while (id != SnapshotId{} && !catalog.snapshot(id)) {
+    while (id != SnapshotId{} && !catalog.has_snapshot(id)) {
       const auto row = catalog.forgotten(id);
       if (!row) break;  // lost: the walk will tell
       id = row->next;

@@ -15,14 +15,6 @@ constexpr std::size_t ref_bytes_max = 200;
 constexpr std::uint64_t head_bytes_max = 4096;
 constexpr std::string_view escaped_slash = "%2F";
 
-std::string ref_of_file_name(std::string_view name) {
-  std::string ref(name);
-  for (auto at = ref.find(escaped_slash); at != std::string::npos; at = ref.find(escaped_slash, at + 1)) {
-    ref.replace(at, escaped_slash.size(), "/");
-  }
-  return ref;
-}
-
 bool is_ref_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
          c == '-' || c == '/';
@@ -69,6 +61,14 @@ std::string head_file_name(std::string_view ref) {
     }
   }
   return name;
+}
+
+std::string ref_of_head_file(std::string_view name) {
+  std::string ref(name);
+  for (auto at = ref.find(escaped_slash); at != std::string::npos; at = ref.find(escaped_slash, at + 1)) {
+    ref.replace(at, escaped_slash.size(), "/");
+  }
+  return ref;
 }
 
 std::vector<std::byte> encode_head(const Head& head, const Digest& store_id) {
@@ -136,7 +136,7 @@ std::vector<Head> read_heads(const std::filesystem::path& heads, const Digest& s
   std::vector<Head> all;
   for (const std::string& name : list_directory(heads)) {
     if (name.ends_with(".tmp")) continue;
-    if (auto head = read_head(heads, ref_of_file_name(name), store_id)) all.push_back(std::move(*head));
+    if (auto head = read_head(heads, ref_of_head_file(name), store_id)) all.push_back(std::move(*head));
   }
   return all;
 }

@@ -30,6 +30,8 @@ void check_ref_name(std::string_view name);
 bool is_ref_name(std::string_view name);
 // '/' becomes "%2F", so that heads/ is flat.
 std::string head_file_name(std::string_view ref);
+// The ref whose head would have that file name.
+std::string ref_of_head_file(std::string_view name);
 
 std::vector<std::byte> encode_head(const Head& head, const Digest& store_id);
 // Throws corrupt.

@@ -12,7 +12,7 @@ std::optional<SnapshotId> remaining_from(const CatalogReader& catalog, SnapshotI
 
 void require_not_forgotten(const CatalogReader& catalog, const SnapshotId& id, const std::string& store) {
   if (!catalog.forgotten(id)) return;
-  const bool is_gone = !catalog.snapshot(id);
+  const bool is_gone = !catalog.has_snapshot(id);
   throw Error(ErrorKind::not_found, {.what = "snapshot " + to_hex(id) + " was forgotten",
                                      .file = store,
                                      .hint = is_gone ? "gc has taken it" : "`tenon undo` brings it back, until gc"});

@@ -97,6 +97,19 @@ std::optional<JournalRecord> decode_record(std::span<const std::byte> bytes, std
   return record;
 }
 
+// Where the first whole record with a number above `sequence` begins behind the damage at `at`; the end if there is
+// none. The damaged record's own length is not to be believed, so every place is tried; a checksum of 64 bits decides.
+std::size_t next_whole_record(std::span<const std::byte> bytes, std::size_t at, std::uint64_t sequence) {
+  constexpr std::size_t sequence_offset = 2 * sizeof(std::uint32_t);
+  while (++at + record_bytes_without_ref <= bytes.size()) {
+    std::uint64_t candidate;
+    std::memcpy(&candidate, bytes.data() + at + sequence_offset, sizeof candidate);
+    std::size_t size = 0;
+    if (candidate > sequence && decode_record(bytes.subspan(at), size)) return at;
+  }
+  return bytes.size();
+}
+
 }  // namespace
 
 std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_snapshots(
@@ -151,14 +164,18 @@ JournalContents read_journal(const std::filesystem::path& path, const Digest& st
   while (at < bytes.size()) {
     std::size_t size = 0;
     auto record = decode_record(std::span(bytes).subspan(at), size);
-    if (!record) {
-      contents.damaged_at = at;
-      break;
+    if (record) {
+      contents.records.push_back(std::move(*record));
+      at += size;
+      continue;
     }
-    contents.records.push_back(std::move(*record));
-    at += size;
+    if (!contents.damaged_at) contents.damaged_at = at;
+    const std::size_t next =
+        next_whole_record(bytes, at, contents.records.empty() ? 0 : contents.records.back().sequence);
+    contents.damaged_bytes += next - at;
+    at = next;
   }
-  contents.good_bytes = at;
+  contents.good_bytes = contents.damaged_at.value_or(at);
   return contents;
 }
 

@@ -46,10 +46,12 @@ struct JournalRecord {
   friend bool operator==(const JournalRecord&, const JournalRecord&) = default;
 };
 
+// Damage costs the records that it touches: reading goes on at the next whole record with a higher number.
 struct JournalContents {
   std::vector<JournalRecord> records;
-  std::uint64_t good_bytes = 0;             // the part that is whole, header included
+  std::uint64_t good_bytes = 0;             // up to the first damage, header included
   std::optional<std::uint64_t> damaged_at;  // first byte that is no whole record
+  std::uint64_t damaged_bytes = 0;          // that belong to no whole record
 };
 
 // What is forgotten at the end of these records: id -> the sequence of its forgetting, and its first parent.

@@ -144,7 +144,7 @@ Gathered gather(const Draft& draft) {
   g.dims_begin.push_back(static_cast<std::uint32_t>(g.dims.size()));
   for (const TensorDraft& t : draft.tensors) {
     const bool is_shard = !t.global_shape.empty();
-    if (t.wrapper.empty() && t.quantizer.empty() && !is_shard) {
+    if (t.wrapper.empty() && t.quantizer.empty() && t.param.empty() && !is_shard) {
       g.extra_of_row.push_back(format::none);
       continue;
     }
@@ -153,6 +153,7 @@ Gathered gather(const Draft& draft) {
                         .quantizer = g.strings.optional(t.quantizer),
                         .shard_dims = is_shard ? static_cast<std::uint32_t>(g.dims.size()) : format::none,
                         .shard_rank = static_cast<std::uint32_t>(t.global_shape.size()),
+                        .param = g.strings.intern(t.param),
                         .reserved = {}});
     append(t.global_shape);
     append(t.global_offset);
@@ -382,7 +383,7 @@ void Layout::check_slots(const std::string& file, std::uint64_t base_offset) con
   for (std::uint32_t e = 0; e < header_->extra_count; ++e) {
     const Extra& extra = extras_[e];
     const auto is_string = [&](std::uint32_t s) { return s == format::none || s < header_->string_count; };
-    if (!is_string(extra.wrapper) || !is_string(extra.quantizer))
+    if (!is_string(extra.wrapper) || !is_string(extra.quantizer) || extra.param >= header_->string_count)
       fail("extra names a string that is not there", &extra);
     if (extra.shard_dims != format::none &&
         std::uint64_t{extra.shard_dims} + 2 * std::uint64_t{extra.shard_rank} > header_->dims_count) {
@@ -468,6 +469,7 @@ TensorRow Layout::tensor(std::uint32_t row) const noexcept {
   const Extra& extra = extras_[extra_[row]];
   if (extra.wrapper != format::none) t.wrapper = string(extra.wrapper);
   if (extra.quantizer != format::none) t.quantizer = string(extra.quantizer);
+  t.param = string(extra.param);
   if (extra.shard_dims != format::none) {
     t.global_shape = {dims_ + extra.shard_dims, extra.shard_rank};
     t.global_offset = {dims_ + extra.shard_dims + extra.shard_rank, extra.shard_rank};

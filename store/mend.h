@@ -9,11 +9,16 @@
 
 namespace tenon {
 
+struct MendReport {
+  std::vector<std::string> mended;  // one line each
+  std::vector<std::string> left;    // what can be neither read nor taken from the other store, one line each
+};
+
 // Looks at every byte of every segment. A segment that cannot be opened is replaced by `other`'s of the same name and
 // store, if it is whole; a damaged storage by one of the same key in `other` (a store or bundle) whose bytes are right.
-// Each segment is written anew beside the old one and takes its name. Returns a line for each that was mended.
-// REQUIRES: writers are kept out.
-std::vector<std::string> mend_segments(const StorePaths& paths, const Digest& store_id, bool durable,
-                                       const std::filesystem::path& other);
+// Each segment is written anew beside the old one and takes its name; what the disk does not give is mended like what
+// is wrong, and does not end the work. REQUIRES: writers are kept out.
+MendReport mend_segments(const StorePaths& paths, const Digest& store_id, bool durable,
+                         const std::filesystem::path& other);
 
 }  // namespace tenon

@@ -6,6 +6,7 @@
 
 #include "mmap/file.h"
 #include "mmap/lock.h"
+#include "store/catalog_rebuild.h"
 #include "store/journal.h"
 #include "store/mend.h"
 #include "store/store_state.h"
@@ -18,12 +19,6 @@ using format::SectionKind;
 
 constexpr auto lock_timeout = std::chrono::seconds(60);
 
-// A snapshot that can be opened, and the segment that holds it.
-struct WholeSnapshot {
-  format::SegmentReference holder;
-  std::vector<SnapshotId> parents;
-};
-
 // A mutation as the truth tells it: a segment's commit section, or a journal record.
 struct Event {
   std::optional<WholeSnapshot> snapshot;  // of a commit
@@ -33,9 +28,11 @@ struct Event {
 // Steps, each of which may be killed and the whole repeated:
 //   1. superblock, if it is lost: made anew with the segments' store id
 //   2. catalog.new, from segments and journal, highest sequence last
-//   3. journal, if its tail is damaged: replaced by its good part
+//   3. journal, if it is damaged: replaced by its good records
 //   4. catalog.new takes the place of catalog
 //   5. heads from the refs
+// What is replaced though not all of it could be used stays as journal.damaged and catalog.damaged: somebody may make
+// more of it.
 class Repairer {
  public:
   Repairer(const std::filesystem::path& path, const RepairOptions& options)
@@ -45,10 +42,11 @@ class Repairer {
     require_store();
     const auto lock = lock_out_writers();
     find_store_id();
-    if (options_.from) report_.mended = mend_segments(paths_, store_id_, is_durable_, *options_.from);
+    if (options_.from) mend_from(*options_.from);
     read_whole_journal();
     gather_segments();
     gather_journal();
+    gather_heads();
     replay();
     build_catalog();
     const auto new_lock = FileLock::acquire(new_catalog() / "lock", LockMode::exclusive, 0, lock_timeout);
@@ -81,6 +79,8 @@ class Repairer {
 
   std::filesystem::path new_catalog() const { return paths_.root / "catalog.new"; }
   std::filesystem::path old_catalog() const { return paths_.root / "catalog.old"; }
+  std::filesystem::path damaged_catalog() const { return paths_.root / "catalog.damaged"; }
+  std::filesystem::path damaged_journal() const { return paths_.root / "journal.damaged"; }
 
   void find_store_id() {
     try {
@@ -109,9 +109,15 @@ class Repairer {
     report_.dropped.push_back("superblock was damaged: made anew");
   }
 
+  void mend_from(const std::filesystem::path& other) {
+    MendReport mend = mend_segments(paths_, store_id_, is_durable_, other);
+    report_.mended = std::move(mend.mended);
+    report_.dropped.insert(report_.dropped.end(), mend.left.begin(), mend.left.end());
+  }
+
   std::shared_ptr<const Segment> try_open(const std::filesystem::path& path) {
     try {
-      return Segment::open(path);
+      return Segment::read(File::open(path));
     } catch (const Error& error) {
       return drop(error);
     }
@@ -139,16 +145,16 @@ class Repairer {
   }
 
   void gather_segment(const std::filesystem::path& path, std::uint64_t sequence) {
-    File file = File::open(path);
-    const auto segment = Segment::open(file);
+    const File file = File::open(path);
+    const auto segment = Segment::read(file);
     if (segment->sequence() != sequence || segment->footer().store_id != store_id_) {
       throw Error(ErrorKind::corrupt, {.what = "segment has another's name or store", .file = path.string()});
     }
     newest_segment_ = std::max(newest_segment_, sequence);
-    segments_.push_back(segment->reference());
+    contents_.segments.push_back(segment->reference());
     if (!segment->has_section(SectionKind::record)) return;
-    const bool is_forgotten = forgotten_.contains(record_id(segment->section(SectionKind::record)));
-    const auto snapshot = open_snapshot(std::move(file), is_forgotten);
+    const bool is_forgotten = contents_.forgotten.contains(record_id(segment->section(SectionKind::record)));
+    const auto snapshot = open_snapshot(file, is_forgotten);
     if (!snapshot) return;
     Event event{WholeSnapshot{segment->reference(), snapshot->info().parents}, {}};
     event.record.ref = decode_commit_section(*segment).ref;
@@ -159,9 +165,11 @@ class Repairer {
   }
 
   // A forgotten snapshot of which gc has taken a part is as good as gone.
-  std::shared_ptr<const SnapshotState> open_snapshot(File file, bool is_forgotten) const {
+  std::shared_ptr<const SnapshotState> open_snapshot(const File& file, bool is_forgotten) const {
     try {
-      return SnapshotState::open(paths_.segment_directory(), std::move(file), nullptr, nullptr, Mode::shared);
+      SegmentDirectory directory = paths_.segment_directory();
+      directory.metadata_only = true;
+      return SnapshotState::open(directory, file, nullptr, nullptr, Mode::shared);
     } catch (const Error& error) {
       const bool is_damage = error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::not_found;
       if (!is_forgotten || !is_damage) throw;
@@ -176,7 +184,7 @@ class Repairer {
       drop(error);
       journal_.damaged_at = 0;
     }
-    forgotten_ = forgotten_snapshots(journal_.records);
+    contents_.forgotten = forgotten_snapshots(journal_.records);
   }
 
   void gather_journal() {
@@ -193,19 +201,63 @@ class Repairer {
       }
     }
     if (journal_.damaged_at)
-      report_.dropped.push_back("journal is damaged from offset " + std::to_string(*journal_.damaged_at) + " on");
+      report_.dropped.push_back("journal is damaged from offset " + std::to_string(*journal_.damaged_at) + " on: " +
+                                std::to_string(journal_.damaged_bytes) + " bytes of it belong to no whole record");
+  }
+
+  // A head whose mutation has no record any more tells of it. It becomes a record of the journal, which is the truth.
+  void gather_heads() {
+    for (const Head& head : whole_heads()) {
+      contents_.root.sequence = std::max(contents_.root.sequence, head.sequence);  // no number is given twice
+      if (events_.contains(head.sequence) || is_newer_known(head) || !is_whole(head.snapshot)) continue;
+      const JournalKind kind = head.is_tag ? JournalKind::create_tag : JournalKind::set_ref;
+      JournalRecord record{kind, head.sequence, head.ref, head.snapshot, now_ns()};
+      const auto after = std::find_if(journal_.records.begin(), journal_.records.end(),
+                                      [&](const JournalRecord& other) { return other.sequence > head.sequence; });
+      journal_.records.insert(after, record);
+      events_.emplace(head.sequence, Event{std::nullopt, std::move(record)});
+      report_.mended.push_back("ref '" + head.ref + "': mutation " + std::to_string(head.sequence) +
+                               " taken from its head");
+    }
+  }
+
+  std::vector<Head> whole_heads() const {
+    std::vector<Head> heads;
+    if (!file_exists(paths_.heads())) return heads;
+    for (const std::string& name : list_directory(paths_.heads())) {
+      try {
+        if (auto head = read_head(paths_.heads(), ref_of_head_file(name), store_id_); head && is_ref_name(head->ref))
+          heads.push_back(std::move(*head));
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::limit) throw;
+        // Written anew from what is known of its ref.
+      }
+    }
+    return heads;
+  }
+
+  bool is_newer_known(const Head& head) const {
+    return std::any_of(events_.upper_bound(head.sequence), events_.end(),
+                       [&](const auto& event) { return event.second.record.ref == head.ref; });
+  }
+
+  bool is_whole(const SnapshotId& id) const {
+    return std::any_of(events_.begin(), events_.end(),
+                       [&](const auto& event) { return event.second.snapshot && event.second.record.target == id; });
   }
 
   void replay() {
+    auto& snapshots = contents_.snapshots;
+    CatalogRoot& root = contents_.root;
     for (const auto& [sequence, event] : events_) {
-      if (event.snapshot) snapshots_[event.record.target] = *event.snapshot;
-      root_.sequence = std::max(root_.sequence, sequence);
+      if (event.snapshot) snapshots[event.record.target] = *event.snapshot;
+      root.sequence = std::max(root.sequence, sequence);
       if (!event.snapshot && event.record.kind >= JournalKind::forget) continue;
       if (!event.snapshot && event.record.kind == JournalKind::delete_ref) {
         refs_.erase(event.record.ref);
-      } else if (forgotten_.contains(event.record.target)) {
+      } else if (contents_.forgotten.contains(event.record.target)) {
         continue;  // a later move led away from it
-      } else if (snapshots_.contains(event.record.target)) {
+      } else if (snapshots.contains(event.record.target)) {
         const bool is_tag = !event.snapshot && event.record.kind == JournalKind::create_tag;
         refs_[event.record.ref] = {event.record.ref, event.record.target, sequence, is_tag};
       } else {
@@ -213,73 +265,20 @@ class Repairer {
                                   ": that snapshot is lost");
       }
     }
-    root_.sequence = std::max(root_.sequence, newest_segment_);
-    for (const auto& [name, ref] : refs_) root_.refs.push_back(ref);
+    root.sequence = std::max(root.sequence, newest_segment_);
+    for (const auto& [name, ref] : refs_) root.refs.push_back(ref);
     report_.refs = refs_.size();
-    for (const auto& [id, forgotten] : forgotten_) report_.forgotten += snapshots_.contains(id) ? 1 : 0;
-    report_.snapshots = snapshots_.size() - report_.forgotten;
+    for (const auto& [id, forgotten] : contents_.forgotten) report_.forgotten += snapshots.contains(id) ? 1 : 0;
+    report_.snapshots = snapshots.size() - report_.forgotten;
   }
 
   void build_catalog() {
     std::filesystem::remove_all(new_catalog());
     Catalog::create(new_catalog(), store_id_, is_durable_);
     Catalog catalog(new_catalog(), store_id_, is_durable_);
-    CatalogWriter writer = catalog.write();
-    for (const format::SegmentReference& segment : segments_) put_segment(writer, segment);
-    std::set<SnapshotId> lost;
-    for (const auto& [id, snapshot] : snapshots_) {
-      const auto holder = Segment::open(file_of(snapshot.holder), &snapshot.holder);
-      writer.put_snapshot(
-          id, encode_snapshot_row({snapshot.holder, holder->section(SectionKind::record),
-                                   holder->section(SectionKind::keys), holder->section(SectionKind::binding)}));
-      if (const auto own = forgotten_.find(id); own != forgotten_.end())
-        writer.put_forgotten(id, {own->second.first, own->second.second});
-      for (const SnapshotId& parent : snapshot.parents) {
-        if (snapshots_.contains(parent)) continue;
-        const SnapshotId last = lead_over(writer, parent);
-        if (last != SnapshotId{} && !snapshots_.contains(last)) lost.insert(last);
-      }
-    }
-    // A lost ancestor gets an empty row, so that history knows where it ends.
-    for (const SnapshotId& id : lost) {
-      writer.put_snapshot(id, encode_snapshot_row({}));
-      report_.dropped.push_back("snapshot " + to_hex(id) + " is lost: history ends there");
-    }
-    root_.snapshot_count = snapshots_.size() + lost.size();
-    root_.journal_bytes = journal_bytes();
-    writer.commit(root_);
-  }
-
-  // Where history goes on from `id`, which is not there; where that was forgotten, a row says so.
-  SnapshotId lead_over(CatalogWriter& writer, const SnapshotId& id) const {
-    SnapshotId next = id;
-    for (auto at = forgotten_.find(id); at != forgotten_.end() && !snapshots_.contains(next);
-         at = forgotten_.find(next)) {
-      next = at->second.second;
-    }
-    if (next != id) writer.put_forgotten(id, {forgotten_.at(id).first, next});
-    return next;
-  }
-
-  std::filesystem::path file_of(const format::SegmentReference& segment) const {
-    return paths_.segment_directory().file_of(segment.sequence);
-  }
-
-  void put_segment(CatalogWriter& writer, const format::SegmentReference& reference) {
-    SegmentRow row{reference.uuid, reference.file_bytes};
-    writer.put_segment(reference.sequence, row);
-    try {
-      const auto segment = Segment::open(file_of(reference), &reference);
-      row.is_sparse = segment->has_section(SectionKind::live);
-      if (row.is_sparse) writer.put_segment(reference.sequence, row);
-      const auto storages = segment->storages();
-      for (std::size_t i = 0; i < storages.size(); ++i) {
-        if (storages[i].nbytes != 0 && storages[i].sketch != format::no_sketch)
-          writer.add_hint(storages[i].sketch, {reference.sequence, i});
-      }
-    } catch (const Error& error) {
-      drop(error);  // only hints are lost
-    }
+    contents_.root.journal_bytes = journal_bytes();
+    const auto missing = rebuild_catalog(catalog, paths_, contents_);
+    report_.dropped.insert(report_.dropped.end(), missing.begin(), missing.end());
   }
 
   std::uint64_t journal_bytes() const {
@@ -296,7 +295,9 @@ class Repairer {
       wanted.insert(wanted.end(), bytes.begin(), bytes.end());
     }
     const auto present = try_read_file(paths_.journal(), UINT64_MAX);
-    if (!present || *present != wanted) replace_file(paths_.journal(), wanted, is_durable_);
+    if (present && *present == wanted) return;
+    if (present && !report_.dropped.empty()) replace_file(damaged_journal(), *present, is_durable_);
+    replace_file(paths_.journal(), wanted, is_durable_);
   }
 
   void swap_catalog() {
@@ -306,14 +307,16 @@ class Repairer {
     }
     rename_file(new_catalog(), paths_.catalog());
     if (is_durable_) sync_directory(paths_.root);
-    std::filesystem::remove_all(old_catalog());
+    if (report_.dropped.empty() || !file_exists(old_catalog())) return void(std::filesystem::remove_all(old_catalog()));
+    std::filesystem::remove_all(damaged_catalog());
+    rename_file(old_catalog(), damaged_catalog());
   }
 
   void write_heads() {
     if (!file_exists(paths_.heads())) make_directory(paths_.heads());
     for (const auto& [name, ref] : refs_) {
-      write_head(paths_.heads(), {name, ref.is_tag, ref.sequence, ref.id, snapshots_.at(ref.id).holder}, store_id_,
-                 is_durable_);
+      write_head(paths_.heads(), {name, ref.is_tag, ref.sequence, ref.id, contents_.snapshots.at(ref.id).holder},
+                 store_id_, is_durable_);
     }
     std::set<std::string> wanted;
     for (const auto& [name, ref] : refs_) wanted.insert(head_file_name(name));
@@ -328,14 +331,11 @@ class Repairer {
   RepairReport report_;
   Digest store_id_;
   bool is_durable_ = true;
-  std::vector<format::SegmentReference> segments_;
+  CatalogContents contents_;
   std::uint64_t newest_segment_ = 0;
   JournalContents journal_;
   std::map<std::uint64_t, Event> events_;  // by sequence
-  std::map<SnapshotId, WholeSnapshot> snapshots_;
   std::map<std::string, RefRow> refs_;
-  std::map<SnapshotId, std::pair<std::uint64_t, SnapshotId>> forgotten_;  // sequence, first parent
-  CatalogRoot root_;
 };
 
 }  // namespace

@@ -189,7 +189,7 @@ std::uint64_t forget_some(StoreState& store, std::span<const RetentionRow* const
   for (const RetentionRow* const row : rows) {
     const SnapshotId& id = row->info.id;
     const bool is_tip = std::any_of(refs.begin(), refs.end(), [&](const RefRow& ref) { return ref.id == id; });
-    if (is_tip || mutation.catalog().forgotten(id) || !mutation.catalog().snapshot(id)) continue;
+    if (is_tip || mutation.catalog().forgotten(id) || !mutation.catalog().has_snapshot(id)) continue;
     record.snapshots.push_back({id, row->info.parents.empty() ? SnapshotId{} : row->info.parents.front()});
   }
   if (record.snapshots.empty()) return 0;

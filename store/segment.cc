@@ -56,7 +56,7 @@ std::shared_ptr<const Segment> Segment::open(const std::filesystem::path& path,
   return open(File::open(path), wanted);
 }
 
-std::shared_ptr<const Segment> Segment::open(const File& file, const format::SegmentReference* wanted) {
+std::shared_ptr<Segment> Segment::with_memory(const File& file, Mapping (*memory)(const File&, std::uint64_t)) {
   auto segment = std::make_shared<Segment>();
   segment->path_ = file.path();
   const std::uint64_t size = file.size_bytes();
@@ -64,12 +64,38 @@ std::shared_ptr<const Segment> Segment::open(const File& file, const format::Seg
     segment->fail("segment is too short for its header and footer", size, std::to_string(size) + " bytes",
                   "at least " + std::to_string(sizeof(SegmentHeader) + sizeof(SegmentFooter)));
   }
-  segment->mapping_ = Mapping::map(file, 0, size, MapMode::read_only);
-  segment->check_header();
+  segment->mapping_ = memory(file, size);
   segment->footer_ = reinterpret_cast<const SegmentFooter*>(segment->data() + size - sizeof(SegmentFooter));
-  if (size % alignof(SegmentFooter) != 0) segment->fail("segment is cut or has grown", size);
+  return segment;
+}
+
+std::shared_ptr<const Segment> Segment::open(const File& file, const format::SegmentReference* wanted) {
+  const auto segment = with_memory(
+      file, [](const File& of, std::uint64_t size) { return Mapping::map(of, 0, size, MapMode::read_only); });
+  segment->check_header();
   segment->check_footer(wanted);
   return segment;
+}
+
+std::shared_ptr<const Segment> Segment::read(const File& file, const format::SegmentReference* wanted) {
+  const auto segment = with_memory(file, [](const File&, std::uint64_t size) { return Mapping::reserve(size); });
+  const std::uint64_t footer_offset = segment->mapping_.size_bytes() - sizeof(SegmentFooter);
+  segment->read_part(file, 0, sizeof(SegmentHeader));
+  segment->check_header();
+  segment->read_part(file, footer_offset, sizeof(SegmentFooter));
+  segment->check_footer(wanted);
+  const std::uint64_t data_bytes = segment->data_bytes();
+  segment->read_part(file, data_bytes, footer_offset - data_bytes);
+  return segment;
+}
+
+void Segment::read_part(const File& file, std::uint64_t offset, std::uint64_t size) {
+  try {
+    file.read_at(offset, {mapping_.data() + offset, size});
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::io) throw;
+    fail("segment cannot be read", error.facts().offset.value_or(offset), error.facts().got);
+  }
 }
 
 void Segment::fail(std::string what, std::uint64_t offset, std::string got, std::string wanted) const {
@@ -95,6 +121,7 @@ void Segment::check_header() const {
 void Segment::check_footer(const format::SegmentReference* wanted) const {
   const SegmentFooter& f = *footer_;
   const std::uint64_t at = mapping_.size_bytes() - sizeof(SegmentFooter);
+  if (mapping_.size_bytes() % alignof(SegmentFooter) != 0) fail("segment is cut or has grown", mapping_.size_bytes());
   if (std::memcmp(f.magic, format::footer_magic, sizeof f.magic) != 0)
     fail("segment has no footer: it is cut or was never finished", at);
   if (f.checksum != format::seal_of(f)) fail("segment footer is damaged", at);

@@ -35,6 +35,10 @@ class Segment {
   // Same, and hands over the descriptor, for private mappings and reads.
   static std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference* wanted = nullptr);
 
+  // As open, but header, sections and footer are read into memory, and of the data nothing is there: data() + offset is
+  // not to be used. For looking at what the disk may not give: that is corrupt here, and SIGBUS in a mapping.
+  static std::shared_ptr<const Segment> read(const File& file, const format::SegmentReference* wanted = nullptr);
+
   const std::filesystem::path& path() const noexcept { return path_; }
   const format::SegmentFooter& footer() const noexcept { return *footer_; }
   const Digest& uuid() const noexcept { return footer_->uuid; }
@@ -60,6 +64,8 @@ class Segment {
 
  private:
   const format::Section* find_section(format::SectionKind kind) const noexcept;
+  static std::shared_ptr<Segment> with_memory(const File& file, Mapping (*memory)(const File&, std::uint64_t));
+  void read_part(const File& file, std::uint64_t offset, std::uint64_t size);
   void check_tables() const;
   void check_header() const;
   void check_footer(const format::SegmentReference* wanted) const;

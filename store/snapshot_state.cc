@@ -51,43 +51,44 @@ void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byt
 
 }  // namespace
 
-std::shared_ptr<const Segment> SegmentDirectory::open(const File& file, const format::SegmentReference& wanted) const {
+std::shared_ptr<const Segment> SegmentDirectory::open(const File& file, const format::SegmentReference* wanted) const {
   // A mapping made before says nothing of a file that was cut since.
-  if (cache != nullptr && file.size_bytes() == wanted.file_bytes) {
-    if (auto cached = cache->find(wanted)) return cached;
+  if (cache != nullptr && wanted != nullptr && file.size_bytes() == wanted->file_bytes) {
+    if (auto cached = cache->find(*wanted)) return cached;
   }
-  auto segment = Segment::open(file, &wanted);
-  if (cache != nullptr) cache->add(segment);
+  auto segment = metadata_only ? Segment::read(file, wanted) : Segment::open(file, wanted);
+  if (cache != nullptr && wanted != nullptr) cache->add(segment);
   return segment;
 }
 
-std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory& directory, File file,
+std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory& directory, const File& file,
                                                          const format::SegmentReference* wanted_segment,
                                                          const SnapshotId* wanted_id, Mode mode) {
   auto state = std::make_shared<SnapshotState>();
   state->mode_ = mode;
-  state->open_holder(directory, std::move(file), wanted_segment, wanted_id);
+  state->open_holder(directory, file, wanted_segment, wanted_id);
   state->open_shared_sections(directory);
   state->check_total();
   state->check_placements(directory);
   state->check_all_thinned();
-  switch (mode) {
-    case Mode::shared:
-      state->map_shared(directory);
-      break;
-    case Mode::private_:
-      state->map_private(directory);
-      break;
-    case Mode::copy:
-      state->copy_all(directory);
-      break;
-  }
+  if (!directory.metadata_only) state->map(directory);
   return state;
 }
 
-void SnapshotState::open_holder(const SegmentDirectory& directory, File file,
+void SnapshotState::map(const SegmentDirectory& directory) {
+  switch (mode_) {
+    case Mode::shared:
+      return map_shared(directory);
+    case Mode::private_:
+      return map_private(directory);
+    case Mode::copy:
+      return copy_all(directory);
+  }
+}
+
+void SnapshotState::open_holder(const SegmentDirectory& directory, const File& file,
                                 const format::SegmentReference* wanted_segment, const SnapshotId* wanted_id) {
-  auto holder = wanted_segment != nullptr ? directory.open(file, *wanted_segment) : Segment::open(file);
+  auto holder = directory.open(file, wanted_segment);
   const std::string name = holder->path().string();
   record_ = decode_record(holder->section(SectionKind::record), name, holder->section_offset(SectionKind::record));
   if (wanted_id != nullptr && record_.info.id != *wanted_id) {
@@ -111,7 +112,7 @@ void SnapshotState::open_holder(const SegmentDirectory& directory, File file,
 const Segment& SnapshotState::require_segment(const SegmentDirectory& directory, std::uint32_t index) {
   if (segments_[index]) return *segments_[index];
   const format::SegmentReference& wanted = binding_.segments()[index];
-  segments_[index] = directory.open(open_file(directory, index), wanted);
+  segments_[index] = directory.open(open_file(directory, index), &wanted);
   return *segments_[index];
 }
 

@@ -27,9 +27,12 @@ namespace tenon {
 struct SegmentDirectory {
   std::filesystem::path path;     // absolute
   SegmentCache* cache = nullptr;  // of segments mapped already; may be null
+  // Nothing is mapped, and metadata read by pread: for verify and repair, which outlive a disk that does not read. The
+  // snapshot has no bytes then: slot_data() must not be called.
+  bool metadata_only = false;
 
-  // The segment in `file`, from the cache if it is mapped already.
-  std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference& wanted) const;
+  // The segment in `file`, from the cache if it is mapped already and it is known which is `wanted`.
+  std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference* wanted) const;
   std::filesystem::path file_of(std::uint64_t sequence) const { return path / segment_file_name(sequence); }
 };
 
@@ -37,7 +40,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
  public:
   // `holder`: the segment with the record, opened as `file`. Throws corrupt, not_found (a segment is gone), limit, io;
   // names files. With `wanted_id`, the snapshot in it must be that one.
-  static std::shared_ptr<const SnapshotState> open(const SegmentDirectory& directory, File file,
+  static std::shared_ptr<const SnapshotState> open(const SegmentDirectory& directory, const File& file,
                                                    const format::SegmentReference* wanted_segment,
                                                    const SnapshotId* wanted_id, Mode mode);
 
@@ -69,8 +72,9 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   VerifiedReader verified_reader(std::uint32_t slot) const;
 
  private:
-  void open_holder(const SegmentDirectory& directory, File file, const format::SegmentReference* wanted_segment,
+  void open_holder(const SegmentDirectory& directory, const File& file, const format::SegmentReference* wanted_segment,
                    const SnapshotId* wanted_id);
+  void map(const SegmentDirectory& directory);
   File open_file(const SegmentDirectory& directory, std::uint32_t index) const;
   File reopen_file(const SegmentDirectory& directory, std::uint32_t index) const;
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);

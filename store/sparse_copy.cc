@@ -104,6 +104,19 @@ KeptParts fitted(const Segment& segment, KeptParts kept) {
   return kept;
 }
 
+// REQUIRES: left_out is merged.
+void copy_but(const LiveRange& range, std::span<const LiveRange> left_out, const File& from, File& to) {
+  const std::uint64_t end = range.offset + range.size;
+  std::uint64_t at = range.offset;
+  for (const LiveRange& gap : left_out) {
+    const std::uint64_t gap_end = gap.offset + gap.size;
+    if (gap_end <= at || gap.offset >= end) continue;
+    if (gap.offset > at) copy_range(from, to, at, gap.offset - at);
+    at = gap_end;
+  }
+  if (at < end) copy_range(from, to, at, end - at);
+}
+
 }  // namespace
 
 bool KeptParts::covers(const KeptParts& needed) const noexcept {
@@ -137,11 +150,11 @@ std::uint64_t gain_of_taking(const Segment& segment, const KeptParts& kept) {
   return kept.is_empty() ? occupied_bytes(segment) : gain_of_copy(segment, kept);
 }
 
-void copy_segment_bytes(const Segment& source, const File& from, File& to) {
+void copy_segment_bytes(const Segment& source, const File& from, File& to, std::span<const LiveRange> left_out) {
   to.truncate(source.file_bytes());
   copy_range(from, to, 0, sizeof(format::SegmentHeader));
   const LiveRanges live(source);
-  for (const LiveRange& range : live.ranges()) copy_range(from, to, range.offset, range.size);
+  for (const LiveRange& range : live.ranges()) copy_but(range, left_out, from, to);
   copy_range(from, to, source.data_bytes(), source.file_bytes() - source.data_bytes());
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 #include "mmap/file.h"
@@ -29,8 +30,10 @@ std::uint64_t gain_of_copy(const Segment& segment, const KeptParts& kept);
 // What gc gives back of a segment whose own snapshot is forgotten: all of it where nothing is kept.
 std::uint64_t gain_of_taking(const Segment& segment, const KeptParts& kept);
 
-// Copies a whole segment, holes left out, into an empty file. `from` is the file of `source`.
-void copy_segment_bytes(const Segment& source, const File& from, File& to);
+// Copies a whole segment, holes and what lies in `left_out` (merged) not, into an empty file. `from` is the file of
+// `source`.
+void copy_segment_bytes(const Segment& source, const File& from, File& to,
+                        std::span<const format::LiveRange> left_out = {});
 
 // A copy being made. Removes its temporary file unless it took the segment's place.
 class SparseCopy {

@@ -445,9 +445,9 @@ struct ShortTotals {
                 totals);
     HWY_ALIGN std::array<std::int16_t, hn::MaxLanes(decltype(d16)())> lanes;
     hn::Store(min, d16, lanes.data());
-    totals.min = std::min(totals.min, double{*std::min_element(lanes.begin(), lanes.end())} + bias);
+    totals.min = std::min(totals.min, static_cast<double>(*std::min_element(lanes.begin(), lanes.end())) + bias);
     hn::Store(max, d16, lanes.data());
-    totals.max = std::max(totals.max, double{*std::max_element(lanes.begin(), lanes.end())} + bias);
+    totals.max = std::max(totals.max, static_cast<double>(*std::max_element(lanes.begin(), lanes.end())) + bias);
   }
 };
 

@@ -35,6 +35,7 @@ BEHIND_ONE_FILE = {
     "CLI/": "tools/command_line.cc",
     "nlohmann/": {"store/meta.cc", "formats/json_events.cc", "tools/json.cc"},
     "boost/": "mmap/mapping.cc",
+    "pybind11/": "python/binding.h",
 }
 
 

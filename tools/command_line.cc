@@ -75,6 +75,7 @@ void add_files(CLI::App& app, CommandLine& line) {
         ->check(whole_number<std::int64_t>(std::numeric_limits<std::int64_t>::min()))
         ->type_name("N");
     verb.add_option("--prefix", a.prefix, "put everything under this path")->type_name("PATH");
+    verb.add_flag("--compact", a.compact, "of each storage keep only what its tensors use");
     verb.add_option("--max-memory", a.max_memory_bytes, "what the object may need: 512M, 2G")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("SIZE");

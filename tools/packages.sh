@@ -2,7 +2,7 @@
 # What the project needs from the system (Debian's names), and how it is installed. Sourced by quickstart and check.
 
 build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-dev libdeflate-dev libfmt-dev libhwy-dev
-  liblmdb-dev libxxhash-dev nlohmann-json3-dev zlib1g-dev)
+  liblmdb-dev libxxhash-dev nlohmann-json3-dev pybind11-dev python3-dev zlib1g-dev)
 # python3-torch is torch 1.13, which judges the files of its time.
 test_packages=(clang-format clang-tidy libbenchmark-dev libgmock-dev libgtest-dev python3-torch python3-venv strace)
 

@@ -31,6 +31,7 @@ struct ImportArguments {
   std::string prefix;
   std::uint64_t max_memory_bytes = 0;  // 0: as ImportOptions has it
   std::uint64_t offset = 0;
+  bool compact = false;
 };
 int run_import(const Globals& globals, const ImportArguments& arguments, Output& output);
 

@@ -42,6 +42,7 @@ Draft make_draft(ImportedFile& file, const std::string& path, const ImportArgume
   }
   if (arguments.step) draft.step = arguments.step;
   if (!arguments.meta.empty()) draft.meta = set_members(draft.meta, arguments.meta);
+  if (arguments.compact) compact(draft, true);
   if (!arguments.prefix.empty()) nest_under(draft, arguments.prefix);
   return draft;
 }

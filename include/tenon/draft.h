@@ -44,6 +44,7 @@ struct TensorDraft {
   std::vector<std::int64_t> stride{};
   std::string wrapper{};
   std::string quantizer{};
+  std::string param{};  // of optimizer state: the parameter it belongs to
   std::vector<std::int64_t> global_shape{};
   std::vector<std::int64_t> global_offset{};
 };
@@ -62,5 +63,14 @@ struct Draft {
   std::optional<std::int64_t> step{};
   std::string meta = "{}";  // a JSON object as text
 };
+
+// Slots whose memory overlaps become one, so that tensors that shared memory share it again. Only sources that are
+// memory are looked at. `draft` keeps its tensors and their order.
+TENON_API void merge_overlapping(Draft& draft);
+
+// Shrinks every slot to the ranges that its tensors reach, from first to last element, and splits it where they do not
+// overlap; tensors that overlapped still do. Slots that no tensor reaches are left out. A typed slot keeps its type.
+// With `read_all`, sources that are no memory are still read as a whole, so that what checks itself is checked.
+TENON_API void compact(Draft& draft, bool read_all = false);
 
 }  // namespace tenon

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,6 +62,28 @@ class TENON_API ImportedFile {
   explicit ImportedFile(std::unique_ptr<State> state) noexcept;
   std::unique_ptr<State> state_;
 };
+
+// The bytes behind one storage of a pickle.
+struct PickledStorage {
+  std::uint64_t nbytes = 0;
+  Source source{};
+  std::string location = "cpu";  // where the pickle does not say it
+};
+
+// What the persistent ids of a pickle stand for.
+struct PickleSources {
+  // By the key in ('storage', class, key, location, numel); nullopt: there is none.
+  std::function<std::optional<PickledStorage>(const std::string& key)> storage{};
+  // A tensor that the pickle names by an integer alone, where its writer could spare the call that rebuilds it: a row
+  // without a name whose slot is the key of a storage, as a number. With the wrapper "numpy.ndarray" it is an array.
+  // Null: there is none.
+  std::function<const TensorDraft*(std::int64_t number)> tensor{};
+};
+
+// A pickle as torch.save writes it into data.pkl (a persistent id ('storage', class, key, location, numel) for each
+// storage), with its storages anywhere: one slot per key, in the order of their mention. Throws corrupt (also for what
+// is not found), unsupported, limit.
+TENON_API Draft read_torch_pickle(std::span<const std::byte> pickle, const PickleSources& sources);
 
 struct ExportOptions {
   std::string prefix{};  // only this subtree ("model"); its prefix is stripped. Empty: everything

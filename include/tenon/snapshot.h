@@ -52,6 +52,7 @@ struct TensorRow {
   std::span<const std::int64_t> stride;        // elements
   std::string_view wrapper;                    // wrapper subclass, empty if none
   std::string_view quantizer;                  // encoded quantizer, empty if none
+  std::string_view param;                      // of optimizer state: the parameter it belongs to; else empty
   std::span<const std::int64_t> global_shape;  // of the tensor this is a shard of; empty if it is no shard
   std::span<const std::int64_t> global_offset;
 };

@@ -113,7 +113,7 @@ struct RepairReport {
   std::uint64_t snapshots = 0;
   std::uint64_t refs = 0;
   std::uint64_t forgotten = 0;       // snapshots that stay forgotten, and that gc has not taken
-  std::vector<std::string> mended;   // what was taken from the other store, one line each
+  std::vector<std::string> mended;   // from the other store, or from heads; one line each
   std::vector<std::string> dropped;  // what could not be kept, one line each
 };
 

@@ -12,4 +12,5 @@
 #include "tenon/snapshot.h"
 #include "tenon/statistics.h"
 #include "tenon/store.h"
+#include "tenon/structure.h"
 #include "tenon/view.h"

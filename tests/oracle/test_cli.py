@@ -364,3 +364,25 @@ def test_imports_under_a_prefix_are_exported_without_it(tenon, store, model, tmp
     out = tenon.export(store, "main:teacher", tmp_path / "out.pt")
     assert torch.load(out, weights_only=True)["step"] == 7
     assert list(torch.load(tenon.export(store, "main", tmp_path / "all.pt"), weights_only=True)) == ["teacher"]
+
+
+def test_compact_keeps_what_tensors_use(tenon, store, tmp_path):
+    large = torch.arange(1000)
+    torch.save({"small": large[10:15], "inside": large[12:14], "apart": large[500:501]}, tmp_path / "views.pt")
+    (whole,) = tenon.import_files(store, [tmp_path / "views.pt"])
+    (compact,) = tenon.import_files(store, [tmp_path / "views.pt"], "--compact", "--ref", "compact")
+    assert whole["written_bytes"] == 8000 and compact["written_bytes"] + compact["reused_bytes"] == 48
+    loaded = torch.load(tenon.export(store, "compact", tmp_path / "out.pt"), weights_only=True)
+    assert loaded["small"].untyped_storage().nbytes() == 40
+    loaded["small"].zero_()
+    assert loaded["inside"].tolist() == [0, 0] and loaded["apart"].tolist() == [500]
+
+
+def test_compact_still_checks_what_it_leaves_out(tenon, store, tmp_path):
+    torch.save(torch.arange(1000)[:5], tmp_path / "damaged.pt")
+    data = bytearray((tmp_path / "damaged.pt").read_bytes())
+    place = data.index(torch.arange(900, 910).numpy().tobytes())
+    data[place] ^= 1
+    (tmp_path / "damaged.pt").write_bytes(data)
+    refused = tenon.run("import", "--compact", tmp_path / "damaged.pt", store=store)
+    assert refused.returncode == 1 and "CRC" in refused.stderr

@@ -153,6 +153,8 @@ TEST_F(CatalogTest, FindsSnapshotsByPrefix) {
   { const CatalogWriter gone = std::move(writer); }
   const CatalogReader reader = catalog.read();
   using Ids = std::vector<SnapshotId>;
+  EXPECT_TRUE(reader.has_snapshot(a));
+  EXPECT_FALSE(reader.has_snapshot({a.low, a.high + 1}));
   EXPECT_EQ(reader.snapshots_with_prefix("ab", 9), (Ids{a, b, c}));
   EXPECT_EQ(reader.snapshots_with_prefix("ab123", 9), (Ids{a, b}));
   EXPECT_EQ(reader.snapshots_with_prefix("ab123", 1), (Ids{a}));

@@ -2,7 +2,9 @@
 #include <atomic>
 #include <thread>
 
-#include "store_fixture.h"
+#include "store/format.h"
+#include "tests/store/child.h"
+#include "tests/store/store_fixture.h"
 
 namespace tenon::testing {
 namespace {
@@ -59,6 +61,33 @@ TEST_F(CloneTest, ADamagedStoreIsNotCloned) {
 TEST_F(CloneTest, WhatIsThereIsNotReplaced) {
   Store store = make();
   EXPECT_THAT(error_of([&] { store.clone(path()); }), IsError(ErrorKind::conflict, "there already"));
+}
+
+TEST_F(CloneTest, StoreWithADamagedJournalIsNotCopiedInPart) {
+  Store store = make();
+  commit(store, 0);
+  store.create_tag("v1", store.resolve("main"));
+  flip_byte(journal(), sizeof(format::JournalHeader) + 20);
+  const auto out = base() / "copy.tenon";
+  EXPECT_THAT(error_of([&] { store.clone(out); }), IsError(ErrorKind::corrupt, "journal is damaged"));
+  EXPECT_FALSE(file_exists(out));
+}
+
+// Copied last is what came while the rest was, and no lock is held meanwhile: a commit would wait for 60 s and give up.
+TEST_F(CloneTest, CommitsGoOnWhileTheRestIsCopied) {
+  Store store = make();
+  commit(store, 0);
+  Child child([this] {
+    ::setenv("TENON_FAILPOINT", ("clone.copying_rest:" + base().string()).c_str(), 1);
+    open().clone(base() / "copy.tenon");
+    return 0;
+  });
+  while (!file_exists(base() / "clone.copying_rest.reached")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  commit(store, 1);
+  File::create(base() / "clone.copying_rest.go");
+  EXPECT_EQ(child.wait(), succeeded);
+  EXPECT_THAT(damage_of(base() / "copy.tenon"), IsEmpty());
+  EXPECT_EQ(Store::open(base() / "copy.tenon").log().size(), 1u);
 }
 
 TEST_F(CloneTest, CommitsForgettingAndGcGoOnMeanwhile) {

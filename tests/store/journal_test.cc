@@ -101,14 +101,42 @@ TEST_F(JournalTest, TornTailIsToldAndWhatIsBeforeItKept) {
   }
 }
 
-TEST_F(JournalTest, FlipOfAnyByteOfARecordEndsTheJournalThere) {
+TEST_F(JournalTest, FlipOfAnyByteOfARecordCostsThatRecordAlone) {
   const std::size_t one = encode({some_records[0]}).size();
   const std::size_t two = encode({some_records[0], some_records[1]}).size();
+  std::vector<JournalRecord> others = some_records;
+  others.erase(others.begin() + 1);
   for (std::size_t i = one; i < two; ++i) {
     const JournalContents contents = read(testing::with_byte_flipped(encode(some_records), i));
-    EXPECT_THAT(contents.records, ElementsAreArray({some_records[0]})) << i;
+    EXPECT_THAT(contents.records, ElementsAreArray(others)) << i;
     EXPECT_EQ(contents.damaged_at, one) << i;
+    EXPECT_EQ(contents.good_bytes, one) << i;
+    EXPECT_EQ(contents.damaged_bytes, two - one) << i;
   }
+}
+
+TEST_F(JournalTest, SeveralDamagedPlacesCostTheRecordsTheyTouch) {
+  Bytes bytes = encode(some_records);
+  const std::size_t one = encode({some_records[0]}).size();
+  const std::size_t three = encode({some_records[0], some_records[1], some_records[2]}).size();
+  bytes = testing::with_byte_flipped(bytes, one - 1);
+  std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(three - 1), 3,
+              std::byte{0});  // over the end of one into the next
+  const JournalContents contents = read(bytes);
+  std::vector<JournalRecord> wanted = some_records;
+  wanted.erase(wanted.begin() + 2, wanted.begin() + 4);
+  wanted.erase(wanted.begin());
+  EXPECT_THAT(contents.records, ElementsAreArray(wanted));
+  EXPECT_EQ(contents.damaged_at, header_bytes);
+}
+
+// What is left of an older journal, say.
+TEST_F(JournalTest, RecordBehindDamageThatIsNotNewerIsNotBelieved) {
+  const Bytes bytes = encode({some_records[1], some_records[2], some_records[0]});
+  const std::size_t one = encode({some_records[1]}).size();
+  const JournalContents contents = read(testing::with_byte_flipped(bytes, one));
+  EXPECT_THAT(contents.records, ElementsAreArray({some_records[1]}));
+  EXPECT_EQ(contents.damaged_bytes, bytes.size() - one);
 }
 
 TEST_F(JournalTest, AbsurdLengthEndsTheJournal) {

@@ -55,6 +55,7 @@ TEST(LayoutTest, RowsReadBackAsDrafted) {
   transposed.is_conj = true;
   transposed.wrapper = "my.Tensor";
   transposed.quantizer = "per_tensor";
+  transposed.param = "w";
   transposed.global_shape = {30, 20};
   transposed.global_offset = {3, 2};
   builder.draft().slots[1].location = "cuda:1";
@@ -75,6 +76,8 @@ TEST(LayoutTest, RowsReadBackAsDrafted) {
   EXPECT_THAT(row.stride, ElementsAre(1, 3));
   EXPECT_EQ(row.wrapper, "my.Tensor");
   EXPECT_EQ(row.quantizer, "per_tensor");
+  EXPECT_EQ(row.param, "w");
+  EXPECT_EQ(layout.tensor(0).param, "");
   EXPECT_THAT(row.global_shape, ElementsAre(30, 20));
   EXPECT_THAT(row.global_offset, ElementsAre(3, 2));
   EXPECT_EQ(layout.tensor(2).storage_offset_bytes, 2u);
@@ -235,6 +238,16 @@ TEST_F(DamagedLayoutTest, HeaderIsChecked) {
               IsError(ErrorKind::corrupt, "shorter than its header"));
   encoded_.header().magic[0] = 'X';
   EXPECT_THAT(error(), IsError(ErrorKind::corrupt, "wrong magic"));
+}
+
+TEST_F(DamagedLayoutTest, AParamMustBeAStringThatIsThere) {
+  format::Extra extra_row;
+  std::memcpy(&extra_row, column(extras), sizeof extra_row);
+  for (const std::uint32_t wrong : {encoded_.header().string_count, format::none}) {
+    extra_row.param = wrong;
+    std::memcpy(column(extras), &extra_row, sizeof extra_row);
+    EXPECT_THAT(error(), IsError(ErrorKind::corrupt, "a string that is not there"));
+  }
 }
 
 TEST_F(DamagedLayoutTest, CountsMustMakeUpTheSize) {

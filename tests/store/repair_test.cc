@@ -4,6 +4,7 @@
 #include "store/catalog.h"
 #include "store/journal.h"
 #include "store/store_state.h"
+#include "tests/store/child.h"
 #include "tests/store/store_fixture.h"
 
 namespace tenon {
@@ -226,10 +227,104 @@ TEST_F(RepairTest, DamagedJournalTailLosesOnlyWhatWasInIt) {
   EXPECT_THAT(damage(), IsEmpty());
 }
 
-TEST_F(RepairTest, LostJournalLosesRefMovesAndTagsAndNothingElse) {
+TEST_F(RepairTest, DamagedRecordOfTheJournalCostsThatMutationAlone) {
+  make_history();
+  testing::flip_byte(journal(), sizeof(format::JournalHeader) + 20);  // made the tag v1
+  remove_file(head("v1"));
+  EXPECT_THAT(Store::repair(path()).dropped, ElementsAre(HasSubstr("journal is damaged from offset")));
+  EXPECT_THAT(refs(), ElementsAre("best", "exp/branch", "main"));
+  EXPECT_EQ(open().resolve("best"), second_);
+  EXPECT_EQ(sequence(), 9u);
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(RepairTest, ForgettingBehindADamagedRecordOfTheJournalStays) {
+  make_history();
+  Store store = open();
+  store.set_ref("main", first_);
+  store.forget({.unreachable = true});
+  const std::uint64_t remaining = store.log("main").size();
+  testing::flip_byte(journal(), sizeof(format::JournalHeader) + 20);
+  const RepairReport report = Store::repair(path());
+  EXPECT_EQ(report.forgotten, 1u);
+  EXPECT_THAT(error_of([this] { open().snapshot(to_hex(third_)); }), IsError(ErrorKind::not_found, "forgotten"));
+  EXPECT_EQ(open().log("main").size(), remaining);
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(RepairTest, RefWhoseRecordIsDamagedIsTakenFromItsHeadForGood) {
+  make_history();
+  const Visible before = visible();
+  testing::flip_byte(journal(), sizeof(format::JournalHeader) + 20);
+  const RepairReport report = Store::repair(path());
+  EXPECT_THAT(report.mended, ElementsAre(HasSubstr("ref 'v1': mutation 4 taken from its head")));
+  EXPECT_EQ(visible(), before);
+  std::filesystem::remove_all(heads());
+  expect_repair_keeps_all(before);
+}
+
+TEST_F(RepairTest, HeadOlderThanItsRefsDeletionIsNoTruth) {
+  make_history();
+  Store store = open();
+  store.create_tag("v2", first_);
+  const Bytes old_head = testing::content_of_file(head("v2"));
+  const std::uint64_t made_at = std::filesystem::file_size(journal()) - 1;
+  store.delete_ref("v2");
+  testing::write_file(head("v2"), old_head);
+  testing::flip_byte(journal(), made_at);
+  Store::repair(path());
+  EXPECT_THAT(refs(), ElementsAre("best", "exp/branch", "main", "v1"));
+  EXPECT_FALSE(file_exists(head("v2")));
+}
+
+TEST_F(RepairTest, WhatIsReplacedThoughItCouldNotAllBeUsedIsKept) {
+  make_history();
+  testing::flip_byte(journal(), sizeof(format::JournalHeader) + 20);
+  const Bytes damaged = testing::content_of_file(journal());
+  Store::repair(path());
+  EXPECT_EQ(testing::content_of_file(path() / "journal.damaged"), damaged);
+  EXPECT_TRUE(file_exists(path() / "catalog.damaged" / "data.mdb"));
+  EXPECT_FALSE(file_exists(path() / "catalog.old"));
+  Store::repair(path());  // drops nothing, and so has nothing to keep in their place
+  EXPECT_EQ(testing::content_of_file(path() / "journal.damaged"), damaged);
+  EXPECT_TRUE(file_exists(path() / "catalog.damaged" / "data.mdb"));
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+// Memory does not grow with the history: killed after the first transaction, repair begins anew.
+TEST_F(RepairTest, RowsOfALongHistoryAreWrittenInSeveralTransactions) {
+  Store store = make();
+  DraftBuilder draft;
+  for (int i = 0; i < 50'000; ++i) draft.slot(Bytes(1)).tensor("t" + std::to_string(i));
+  for (int i = 0; i < 16; ++i) store.commit(draft.message(std::to_string(i)), {.statistics = false});
+  const testing::Outcome outcome = testing::run_in_child([this] {
+    ::setenv("TENON_FAILPOINT", "repair.between_batches:kill", 1);
+    Store::repair(path());
+    return 0;
+  });
+  EXPECT_EQ(outcome.signal, SIGKILL);
+  EXPECT_EQ(Store::repair(path()).snapshots, 16u);
+  EXPECT_EQ(open().log().size(), 16u);
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(RepairTest, LostJournalLosesOnlyWhatNoHeadTells) {
   make_history();
   remove_file(journal());
   EXPECT_THAT(damage(), Contains(HasSubstr("journal")));
+  const RepairReport report = Store::repair(path());
+  EXPECT_THAT(report.dropped, Contains(HasSubstr("journal")));
+  EXPECT_EQ(report.mended.size(), 2u);
+  EXPECT_THAT(refs(), ElementsAre("best", "exp/branch", "main", "v1"));
+  EXPECT_EQ(open().resolve("best"), second_);
+  EXPECT_EQ(sequence(), 7u);
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
+TEST_F(RepairTest, LostJournalAndHeadsLoseRefMovesAndTagsAndNothingElse) {
+  make_history();
+  remove_file(journal());
+  std::filesystem::remove_all(heads());
   EXPECT_THAT(Store::repair(path()).dropped, Contains(HasSubstr("journal")));
   EXPECT_THAT(refs(), ElementsAre("exp/branch", "main"));
   EXPECT_EQ(content("main"), pattern(5000, 3));
@@ -329,7 +424,7 @@ TEST_F(RepairTest, RepairedTwiceIsRepairedOnce) {
   remove_file(segment(2));
   testing::flip_byte(journal(), std::filesystem::file_size(journal()) - 1);
   remove_file(head("main"));
-  std::filesystem::remove_all(catalog());
+  testing::flip_byte(catalog() / "data.mdb", 100);
   Store::repair(path());
   const Visible once = visible();
   const auto files = tree();

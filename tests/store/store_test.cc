@@ -69,7 +69,7 @@ TEST_F(StoreHandleTest, OpenNeverCreates) {
   EXPECT_THAT(error_of_opening(), IsError(ErrorKind::no_store, "no superblock"));
   EXPECT_THAT(list_directory(path()), IsEmpty());
   testing::write_file(base() / "file", pattern(10'000));
-  EXPECT_THAT(error_of([this] { Store::open(base() / "file"); }), IsError(ErrorKind::corrupt, "not a segment"));
+  EXPECT_THAT(error_of([this] { Store::open(base() / "file"); }), IsError(ErrorKind::no_store, "not a store"));
 }
 
 TEST_F(StoreHandleTest, DamagedSuperblockIsRefused) {
