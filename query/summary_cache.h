@@ -1,5 +1,5 @@
 // What was found out about values, by a key of content and geometry: in memory, and in a file that all processes append
-// to and that may be deleted at any time (docs/format.md, section 11).
+// to and that may be deleted at any time (docs/format.md, section 16).
 //
 // Threads: any. Errors: none. What cannot be read, written, or locked at once is left out, since everything here can be
 // worked out again.
