@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "store/value_elements.h"
 
@@ -26,6 +27,8 @@
 #include <hwy/foreach_target.h>
 // After foreach_target.h, which it depends on.
 #include <hwy/highway.h>
+
+#include "store/value_vectors.inl"
 
 HWY_BEFORE_NAMESPACE();
 namespace tenon {
@@ -97,34 +100,9 @@ void add_small_integers(const std::uint8_t* bytes, std::size_t count, ValueTotal
 
 #else
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-const hn::ScalableTag<double> d64;
-const hn::ScalableTag<float> d32;
-const hn::ScalableTag<std::int16_t> d16;
-const hn::Half<decltype(d32)> d32_half;
-const hn::Rebind<hwy::float16_t, decltype(d32)> d_f16;
-const hn::RebindToUnsigned<decltype(d64)> d_u64;
-const hn::RebindToSigned<decltype(d64)> d_i64;
-const hn::RebindToUnsigned<decltype(d32)> d_u32;
-const hn::RebindToSigned<decltype(d32)> d_i32;
-const hn::RebindToUnsigned<decltype(d16)> d_u16;
-
-using Double = hn::Vec<decltype(d64)>;
-using Single = hn::Vec<decltype(d32)>;
-using Short = hn::Vec<decltype(d16)>;
-
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t block_bytes = 16 * 1024;  // stays in the first-level cache for a second look
 constexpr double cancelled = 0x1p-10;           // share of a sum of squares: less has lost more than three digits
-
-template <typename D>
-HWY_INLINE auto load(D d, const std::uint8_t* bytes) {
-  return hn::LoadU(d, reinterpret_cast<const hn::TFromD<D>*>(bytes));
-}
-
-HWY_INLINE Double lower_doubles(Single v) { return hn::PromoteTo(d64, hn::LowerHalf(d32_half, v)); }
-HWY_INLINE Double upper_doubles(Single v) { return hn::PromoteTo(d64, hn::UpperHalf(d32_half, v)); }
 
 // One more in every lane where `mask` holds.
 template <typename D, typename Count, typename Mask>
@@ -159,7 +137,6 @@ void fold_range(D d, V min, V max, ValueTotals& totals) {
 
 // Totals over doubles, none of which may be NaN or infinite (see is_finite).
 struct DoubleTotals {
-  using Vector = Double;
   Double min = hn::Set(d64, infinity);
   Double max = hn::Set(d64, -infinity);
   Double sum = hn::Zero(d64);
@@ -167,7 +144,6 @@ struct DoubleTotals {
   hn::Vec<decltype(d_u64)> zeros = hn::Zero(d_u64);
 
   DoubleTotals() {}
-  static HWY_INLINE std::size_t lanes() { return hn::Lanes(d64); }
   HWY_INLINE void add(Double v) {
     min = hn::Min(min, v);
     max = hn::Max(max, v);
@@ -189,7 +165,6 @@ struct DoubleTotals {
 
 // The same over floats; the sums are double all the same.
 struct SingleTotals {
-  using Vector = Single;
   Single min = hn::Set(d32, std::numeric_limits<float>::infinity());
   Single max = hn::Set(d32, -std::numeric_limits<float>::infinity());
   hn::Vec<decltype(d_u32)> zeros = hn::Zero(d_u32);
@@ -199,7 +174,6 @@ struct SingleTotals {
   Double sum_squares_upper = hn::Zero(d64);
 
   SingleTotals() {}
-  static HWY_INLINE std::size_t lanes() { return hn::Lanes(d32); }
   HWY_INLINE void add(Single v) {
     min = hn::Min(min, v);
     max = hn::Max(max, v);
@@ -265,157 +239,8 @@ struct DeviationTotals {
   }
 };
 
-// Sources: how two vectors of values come out of bytes, and one value out of an element. `load` reads
-// 2 * Totals::lanes() elements, in any order.
-
-struct Float64Source : PlainElement<double> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    a = HWY_NAMESPACE::load(d64, bytes);
-    b = HWY_NAMESPACE::load(d64, bytes + hn::Lanes(d64) * sizeof(double));
-  }
-};
-
-struct Float32Source : PlainElement<float> {
-  using Totals = SingleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
-    a = HWY_NAMESPACE::load(d32, bytes);
-    b = HWY_NAMESPACE::load(d32, bytes + hn::Lanes(d32) * sizeof(float));
-  }
-};
-
-// Highway emulates this conversion on processors that lack it, but not for infinities and NaNs.
-HWY_INLINE Single promote_halves(hn::Vec<decltype(d_f16)> halves) {
-#if HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4
-  const hn::Rebind<std::uint16_t, decltype(d32)> d_bits;
-  const auto bits = hn::PromoteTo(d_u32, hn::BitCast(d_bits, halves));
-  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(d_u32, 0x7FFF)));
-  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(d_u32, 0x8000)));
-  const auto is_finite = hn::Lt(hn::BitCast(d_i32, magnitude), hn::Set(d_i32, 0x7C00 << 13));
-  const Single finite = hn::Mul(hn::BitCast(d32, magnitude), hn::Set(d32, 0x1p112F));
-  const Single other = hn::BitCast(d32, hn::Or(magnitude, hn::Set(d_u32, 0x7F800000)));
-  const Single value = hn::IfThenElse(hn::RebindMask(d32, is_finite), finite, other);
-  return hn::Or(value, hn::BitCast(d32, sign));
-#else
-  return hn::PromoteTo(d32, halves);
-#endif
-}
-
-struct Float16Source : Float16Element {
-  using Totals = SingleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
-    a = promote_halves(HWY_NAMESPACE::load(d_f16, bytes));
-    b = promote_halves(HWY_NAMESPACE::load(d_f16, bytes + hn::Lanes(d_f16) * sizeof(Stored)));
-  }
-};
-
-// A bfloat16 is the upper half of a float: elements at even places, then those at odd ones.
-struct BFloat16Source : BFloat16Element {
-  using Totals = SingleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Single& a, Single& b) {
-    const auto pairs = HWY_NAMESPACE::load(d_u32, bytes);
-    a = hn::BitCast(d32, hn::ShiftLeft<16>(pairs));
-    b = hn::BitCast(d32, hn::And(pairs, hn::Set(d_u32, 0xFFFF0000u)));
-  }
-};
-
-struct Int32Source : PlainElement<std::int32_t> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    const auto v = HWY_NAMESPACE::load(d_i32, bytes);
-    const hn::Half<decltype(d_i32)> half;
-    a = hn::PromoteTo(d64, hn::LowerHalf(half, v));
-    b = hn::PromoteTo(d64, hn::UpperHalf(half, v));
-  }
-};
-
-struct UInt32Source : PlainElement<std::uint32_t> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    const hn::Half<decltype(d_i32)> half;
-    const auto v = hn::BitCast(d_i32, hn::Xor(HWY_NAMESPACE::load(d_u32, bytes), hn::Set(d_u32, 0x80000000u)));
-    const Double bias = hn::Set(d64, 0x1p31);
-    a = hn::Add(hn::PromoteTo(d64, hn::LowerHalf(half, v)), bias);
-    b = hn::Add(hn::PromoteTo(d64, hn::UpperHalf(half, v)), bias);
-  }
-};
-
-struct Int64Source : PlainElement<std::int64_t> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    a = hn::ConvertTo(d64, HWY_NAMESPACE::load(d_i64, bytes));
-    b = hn::ConvertTo(d64, HWY_NAMESPACE::load(d_i64, bytes + hn::Lanes(d64) * sizeof(Stored)));
-  }
-};
-
-struct UInt64Source : PlainElement<std::uint64_t> {
-  using Totals = DoubleTotals;
-  // Both halves become mantissas of doubles with fixed exponents (2^84 and 2^52); one rounding, in the last addition.
-  static HWY_INLINE Double convert(hn::Vec<decltype(d_u64)> v) {
-    const auto upper = hn::Or(hn::ShiftRight<32>(v), hn::Set(d_u64, 0x4530000000000000u));
-    const auto lower = hn::Or(hn::And(v, hn::Set(d_u64, 0xFFFFFFFFu)), hn::Set(d_u64, 0x4330000000000000u));
-    return hn::Add(hn::Sub(hn::BitCast(d64, upper), hn::Set(d64, 0x1p84 + 0x1p52)), hn::BitCast(d64, lower));
-  }
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    a = convert(HWY_NAMESPACE::load(d_u64, bytes));
-    b = convert(HWY_NAMESPACE::load(d_u64, bytes + hn::Lanes(d64) * sizeof(Stored)));
-  }
-};
-
-HWY_INLINE Double magnitude(Double real, Double imaginary) {
-  return hn::Sqrt(hn::MulAdd(real, real, hn::Mul(imaginary, imaginary)));
-}
-
-HWY_INLINE void magnitudes(Single real, Single imaginary, Double& a, Double& b) {
-  a = magnitude(lower_doubles(real), lower_doubles(imaginary));
-  b = magnitude(upper_doubles(real), upper_doubles(imaginary));
-}
-
-struct Complex32Source : ComplexElement<Float16Element> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE Single promote(hn::Vec<decltype(d_u32)> v) {
-    const hn::Rebind<std::uint16_t, decltype(d32)> d_bits;
-    return promote_halves(hn::BitCast(d_f16, hn::TruncateTo(d_bits, v)));
-  }
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    const auto pairs = HWY_NAMESPACE::load(d_u32, bytes);
-    magnitudes(promote(pairs), promote(hn::ShiftRight<16>(pairs)), a, b);
-  }
-};
-
-struct Complex64Source : ComplexElement<PlainElement<float>> {
-  using Totals = DoubleTotals;
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    Single real, imaginary;
-    hn::LoadInterleaved2(d32, reinterpret_cast<const float*>(bytes), real, imaginary);
-    magnitudes(real, imaginary, a, b);
-  }
-};
-
-struct Complex128Source : ComplexElement<PlainElement<double>> {
-  using Totals = DoubleTotals;
-  // Squares of very large and very small parts leave the range of double, so those are scaled by a power of two first.
-  static HWY_INLINE Double scaled_magnitude(Double real, Double imaginary) {
-    const Double largest = hn::Max(hn::Abs(real), hn::Abs(imaginary));
-    const auto is_large = hn::Gt(largest, hn::Set(d64, 0x1p500));
-    const auto is_small = hn::Lt(largest, hn::Set(d64, 0x1p-400));
-    const Double one = hn::Set(d64, 1.0);
-    const Double large = hn::Set(d64, 0x1p600);
-    const Double small = hn::Set(d64, 0x1p-600);
-    const Double scale = hn::IfThenElse(is_large, small, hn::IfThenElse(is_small, large, one));
-    const Double back = hn::IfThenElse(is_large, large, hn::IfThenElse(is_small, small, one));
-    return hn::Mul(magnitude(hn::Mul(real, scale), hn::Mul(imaginary, scale)), back);
-  }
-  static HWY_INLINE Double load_one(const std::uint8_t* bytes) {
-    Double real, imaginary;
-    hn::LoadInterleaved2(d64, reinterpret_cast<const double*>(bytes), real, imaginary);
-    return scaled_magnitude(real, imaginary);
-  }
-  static HWY_INLINE void load(const std::uint8_t* bytes, Double& a, Double& b) {
-    a = load_one(bytes);
-    b = load_one(bytes + hn::Lanes(d64) * sizeof(Stored));
-  }
-};
+template <typename Vector>
+using TotalsOf = std::conditional_t<std::is_same_v<Vector, Single>, SingleTotals, DoubleTotals>;
 
 // Whole steps of what `load` reads.
 struct Block {
@@ -428,7 +253,7 @@ template <typename Source, typename Totals>
 HWY_INLINE void add_block(const std::uint8_t* begin, const std::uint8_t* end, std::size_t step_bytes, Totals& totals_a,
                           Totals& totals_b) {
   for (const std::uint8_t* at = begin; at != end; at += step_bytes) {
-    typename Source::Totals::Vector a, b;
+    typename Source::Vector a, b;
     Source::load(at, a, b);
     totals_a.add(a);
     totals_b.add(b);
@@ -470,9 +295,9 @@ void add_careful_block(const Block& block, ValueTotals& totals) {
 
 template <typename Source>
 void add_elements(const std::uint8_t* bytes, std::size_t count, ValueTotals& totals) {
-  using Totals = typename Source::Totals;
+  using Totals = TotalsOf<typename Source::Vector>;
   constexpr std::size_t item = sizeof(typename Source::Stored);
-  const std::size_t step_bytes = 2 * Totals::lanes() * item;
+  const std::size_t step_bytes = 2 * lanes<typename Source::Vector>() * item;
   const std::size_t whole_bytes = count * item / step_bytes * step_bytes;
   Totals fast_a, fast_b;  // two, so that one addition need not wait for the other
   for (std::size_t begin = 0; begin < whole_bytes; begin += block_bytes) {
@@ -529,13 +354,13 @@ template <typename Source>
 void compare_elements(const std::uint8_t* older, const std::uint8_t* newer, std::size_t count,
                       DenseDifference& totals) {
   constexpr std::size_t item = sizeof(typename Source::Stored);
-  const std::size_t step = 2 * Source::Totals::lanes();
+  const std::size_t step = 2 * lanes<typename Source::Vector>();
   const std::size_t whole = count / step * step;
   for (std::size_t begin = 0; begin < whole;) {
     const std::size_t end = std::min(whole, begin + block_bytes / item);
     DifferenceTotals block;
     for (std::size_t i = begin; i < end; i += step) {
-      typename Source::Totals::Vector older_a, older_b, newer_a, newer_b;
+      typename Source::Vector older_a, older_b, newer_a, newer_b;
       Source::load(older + i * item, older_a, older_b);
       Source::load(newer + i * item, newer_a, newer_b);
       block.add(older_a, newer_a);

@@ -4,21 +4,18 @@
 #include <array>
 #include <cassert>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "store/value_elements.h"
 #include "store/value_kernels.h"
+#include "store/value_walk.h"
 
 namespace tenon {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t slice_bytes_max = std::size_t{1} << 30;  // lanes that count have 32 bits
-constexpr std::size_t gather_bytes = 16 * 1024;
-constexpr std::size_t long_run_bytes = 1024;  // shorter runs are gathered first
 
 // An 8-bit floating type: sign, then exponent and mantissa (float8_e8m0fnu: exponent only).
 struct Float8Format {
@@ -131,111 +128,6 @@ void absorb(const ValueTotals& part, std::uint64_t weight, ValueTotals& totals) 
               totals);
 }
 
-template <std::size_t item>
-void copy_strided(const std::byte* first, std::uint64_t count, std::int64_t stride_bytes, std::byte* out) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i, first += stride_bytes, out += item) std::memcpy(out, first, item);
-}
-
-void copy_strided(std::size_t item, const std::byte* first, std::uint64_t count, std::int64_t stride_bytes,
-                  std::byte* out) noexcept {
-  switch (item) {
-    case 1:
-      return copy_strided<1>(first, count, stride_bytes, out);
-    case 2:
-      return copy_strided<2>(first, count, stride_bytes, out);
-    case 4:
-      return copy_strided<4>(first, count, stride_bytes, out);
-    case 8:
-      return copy_strided<8>(first, count, stride_bytes, out);
-    default:
-      assert(item == 16);
-      return copy_strided<16>(first, count, stride_bytes, out);
-  }
-}
-
-// Collects short runs, so that the kernels get long ones.
-class Gatherer {
- public:
-  Gatherer(StatisticsAccumulator& accumulator, std::size_t item, std::uint64_t weight) noexcept
-      : accumulator_(accumulator), item_(item), weight_(weight) {}
-
-  // A run of `count` elements; those that lie densely and are many are not copied.
-  void add_run(const std::byte* first, std::uint64_t count, std::int64_t stride_bytes) noexcept {
-    const bool is_dense = stride_bytes == static_cast<std::int64_t>(item_);
-    if (is_dense && count * item_ >= long_run_bytes) return accumulator_.add({first, count * item_}, weight_);
-    while (count != 0) {
-      const std::uint64_t room = (buffer_.size() - used_) / item_;
-      const std::uint64_t taken = std::min(count, room);
-      copy_strided(item_, first, taken, stride_bytes, buffer_.data() + used_);
-      used_ += taken * item_;
-      if (taken == room) flush();
-      // No pointer is made past the last element of the run.
-      if ((count -= taken) != 0) first += static_cast<std::int64_t>(taken) * stride_bytes;
-    }
-  }
-  void flush() noexcept {
-    accumulator_.add(std::span<const std::byte>(buffer_).first(used_), weight_);
-    used_ = 0;
-  }
-
- private:
-  StatisticsAccumulator& accumulator_;
-  const std::size_t item_;
-  const std::uint64_t weight_;
-  std::size_t used_ = 0;
-  std::array<std::byte, gather_bytes> buffer_;
-};
-
-struct Dimension {
-  std::uint64_t size;
-  std::int64_t stride_bytes;  // positive
-};
-
-// The order of elements does not matter here, so dimensions may be turned round, sorted and merged at will.
-struct Walk {
-  const std::byte* first;
-  std::uint64_t weight = 1;
-  std::vector<Dimension> dimensions{};  // largest stride first; at least one
-  bool is_empty = false;
-};
-
-Walk plan_walk(std::size_t item, const std::byte* data, std::span<const std::int64_t> shape,
-               std::span<const std::int64_t> stride) {
-  Walk walk{.first = data};
-  std::vector<Dimension> sorted;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    const auto size = static_cast<std::uint64_t>(shape[i]);
-    const std::int64_t stride_bytes = stride[i] * static_cast<std::int64_t>(item);
-    if (size == 0) walk.is_empty = true;
-    if (size <= 1) continue;
-    if (stride_bytes == 0) {
-      walk.weight *= size;
-      continue;
-    }
-    if (stride_bytes < 0) walk.first += (shape[i] - 1) * stride_bytes;
-    sorted.push_back({.size = size, .stride_bytes = std::abs(stride_bytes)});
-  }
-  if (sorted.empty()) sorted.push_back({.size = 1, .stride_bytes = static_cast<std::int64_t>(item)});
-  std::ranges::stable_sort(sorted, std::ranges::greater(), &Dimension::stride_bytes);
-  for (const Dimension& inner : sorted) {
-    Dimension* outer = walk.dimensions.empty() ? nullptr : &walk.dimensions.back();
-    if (outer != nullptr && outer->stride_bytes == inner.stride_bytes * static_cast<std::int64_t>(inner.size)) {
-      *outer = {.size = outer->size * inner.size, .stride_bytes = inner.stride_bytes};
-    } else {
-      walk.dimensions.push_back(inner);
-    }
-  }
-  return walk;
-}
-
-void walk_runs(const std::byte* first, std::span<const Dimension> dimensions, Gatherer& gatherer) noexcept {
-  const Dimension& outer = dimensions.front();
-  if (dimensions.size() == 1) return gatherer.add_run(first, outer.size, outer.stride_bytes);
-  for (std::uint64_t i = 0; i < outer.size; ++i) {
-    walk_runs(first + static_cast<std::int64_t>(i) * outer.stride_bytes, dimensions.subspan(1), gatherer);
-  }
-}
-
 }  // namespace
 
 std::span<const double> float8_values(DType dtype) noexcept {
@@ -269,7 +161,7 @@ void StatisticsAccumulator::add_strided(const std::byte* first, std::uint64_t co
   if (count == 0) return;
   const std::size_t item = item_bytes(dtype_);
   if (stride_bytes == 0) return add({first, item}, weight * count);
-  Gatherer gatherer(*this, item, weight);
+  RunGatherer gatherer(item, [this, weight](std::span<const std::byte> bytes) { add(bytes, weight); });
   gatherer.add_run(first, count, stride_bytes);
   gatherer.flush();
 }
@@ -291,9 +183,7 @@ Statistics strided_statistics(DType dtype, const std::byte* data, std::span<cons
   const Walk walk = plan_walk(item_bytes(dtype), data, shape, stride);
   if (walk.is_empty) return {};
   StatisticsAccumulator accumulator(dtype);
-  Gatherer gatherer(accumulator, item_bytes(dtype), walk.weight);
-  walk_runs(walk.first, walk.dimensions, gatherer);
-  gatherer.flush();
+  visit_runs(walk, [&](std::span<const std::byte> bytes) { accumulator.add(bytes, walk.weight); });
   return accumulator.result();
 }
 

@@ -29,7 +29,7 @@ FOLDERS = {"tenon", *MAY_INCLUDE} - {"include"}
 BEHIND_ONE_FILE = {
     "lmdb.h": "store/lmdb_environment.cc",
     "xxhash.h": "store/digest.cc",
-    "hwy/": "store/value_kernels.cc",
+    "hwy/": {"store/value_kernels.cc", "query/summary_kernels.cc"},
     "libdeflate.h": "formats/deflate.cc",
     "zlib.h": "formats/inflate_stream.cc",
     "CLI/": "tools/command_line.cc",

@@ -18,4 +18,5 @@
 #include "tenon/statistics.h"
 #include "tenon/store.h"
 #include "tenon/structure.h"
+#include "tenon/summary.h"
 #include "tenon/view.h"
