@@ -5,10 +5,12 @@
 #include "python/arrays.h"
 #include "python/binding.h"
 #include "python/dlpack.h"
+#include "python/history.h"
 #include "python/loader.h"
 #include "python/saver.h"
 #include "python/torch_tensors.h"
 #include "tenon/error.h"
+#include "tenon/name.h"
 #include "tenon/store.h"
 
 namespace tenon::python {
@@ -28,29 +30,6 @@ Durability durability_of(const std::string& name) {
   if (name == "full") return Durability::full;
   if (name == "relaxed") return Durability::relaxed;
   throw Error(ErrorKind::invalid_argument, {.what = "no such durability", .got = name, .wanted = "full or relaxed"});
-}
-
-Digest digest_of(const std::string& hex) {
-  Digest digest;
-  if (!from_hex(hex, digest))
-    throw Error(ErrorKind::invalid_argument, {.what = "not a snapshot id", .got = hex, .wanted = "32 hex digits"});
-  return digest;
-}
-
-std::optional<std::optional<SnapshotId>> expected_of(const py::object& expected) {
-  if (expected.is(py::ellipsis())) return std::nullopt;
-  if (expected.is_none()) return std::optional<std::optional<SnapshotId>>(std::in_place);
-  return std::optional<SnapshotId>(digest_of(expected.cast<std::string>()));
-}
-
-py::dict describe(const SnapshotInfo& info) {
-  py::list parents;
-  for (const SnapshotId& parent : info.parents) parents.append(to_hex(parent));
-  return py::dict(py::arg("id") = to_hex(info.id), py::arg("parents") = py::tuple(parents),
-                  py::arg("created_at_ns") = info.created_at_ns, py::arg("step") = info.step,
-                  py::arg("message") = info.message, py::arg("meta") = info.meta,
-                  py::arg("tensor_count") = info.tensor_count, py::arg("slot_count") = info.slot_count,
-                  py::arg("nbytes") = info.nbytes);
 }
 
 py::dict describe(const CommitResult& result) {
@@ -82,7 +61,8 @@ py::dict describe(const Snapshot& snapshot, std::uint32_t index) {
                   py::arg("quantizer") = text(row.quantizer),
                   py::arg("slot") = row.slot == no_slot ? py::none() : py::object(py::int_(row.slot)),
                   py::arg("storage_offset_bytes") = row.storage_offset_bytes, py::arg("location") = text(location),
-                  py::arg("item_bytes") = item_bytes(row.dtype));
+                  py::arg("item_bytes") = item_bytes(row.dtype), py::arg("global_shape") = integers(row.global_shape),
+                  py::arg("global_offset") = integers(row.global_offset));
 }
 
 py::object describe_statistics(const Snapshot& snapshot, std::uint32_t row) {
@@ -110,16 +90,20 @@ Memory memory_of(const Snapshot& snapshot, std::uint32_t row) {
           .is_read_only = snapshot.mode() == Mode::shared};
 }
 
-CommitResult commit(Saver& saver, Store& store, const std::string& ref, const std::string& message,
-                    std::optional<std::int64_t> step, const std::string& meta, bool statistics,
-                    const py::object& expected) {
+py::dict commit(Saver& saver, Store& store, const std::string& ref, const std::string& message,
+                std::optional<std::int64_t> step, const std::string& meta, bool statistics,
+                const py::object& expected) {
   Draft& draft = saver.draft();
   draft.message = message;
   draft.step = step;
   draft.meta = meta;
   const CommitOptions options{.ref = ref, .expected_tip = expected_of(expected), .statistics = statistics};
-  const py::gil_scoped_release unlocked;
-  return store.commit(draft, options);
+  CommitResult result;
+  {
+    const py::gil_scoped_release unlocked;
+    result = store.commit(draft, options);
+  }
+  return describe(result);
 }
 
 py::object verify(const std::string& path, bool read_data) {
@@ -159,7 +143,7 @@ void bind_memory(py::module_& module) {
 
 void bind_snapshot(py::module_& module) {
   py::class_<Snapshot>(module, "Snapshot")
-      .def("info", [](const Snapshot& s) { return describe(s.info()); })
+      .def("info", [](const Snapshot& s) { return describe_info(s.info()); })
       .def("__len__", &Snapshot::size)
       .def("row", [](const Snapshot& s, std::uint32_t row) { return describe(s, row); })
       .def("name", [](const Snapshot& s, std::uint32_t row) { return text(s.row(row).name); })
@@ -180,12 +164,26 @@ void bind_snapshot(py::module_& module) {
            [](const Snapshot& s, std::uint32_t row) { return TorchTensors(s, SlotMemory(s), {}).tensor(row); })
       .def("capsule", capsule_of, py::arg("row"), py::arg("versioned"), py::arg("read_only"))
       .def("memory", memory_of)
+      .def("attachments",
+           [](const Snapshot& s) {
+             py::list names;
+             for (const AttachmentRow& one : s.attachments()) names.append(text(one.name));
+             return names;
+           })
+      .def("attachment",
+           [](const Snapshot& s, const std::string& name) -> py::object {
+             for (const AttachmentRow& one : s.attachments()) {
+               if (one.name == name) return bytes({reinterpret_cast<const char*>(one.bytes.data()), one.bytes.size()});
+             }
+             return py::none();
+           })
       .def("load", load, py::arg("prefix"), py::arg("copies_part"), py::arg("as_arrays"), py::arg("place"),
            py::arg("place_cpu"), py::arg("policy"), py::arg("make_handle"));
 }
 
 void bind_store(py::module_& module) {
-  py::class_<Store>(module, "Store")
+  py::class_<Store> store(module, "Store");
+  store
       .def_static(
           "init",
           [](const std::string& path, const std::string& durability) {
@@ -204,50 +202,52 @@ void bind_store(py::module_& module) {
           },
           py::arg("rev"), py::arg("mode"), Release())
       .def(
-          "resolve", [](const Store& s, const std::string& rev) { return to_hex(s.resolve(rev)); }, Release())
-      .def("refs",
-           [](const Store& s) {
-             py::list out;
-             for (const RefInfo& ref : s.refs()) out.append(py::make_tuple(ref.name, to_hex(ref.id), ref.is_tag));
-             return out;
-           })
-      .def("log",
-           [](const Store& s, const std::string& rev, std::optional<std::size_t> limit) {
-             py::list out;
-             for (const SnapshotInfo& info : s.log(rev, limit.value_or(SIZE_MAX))) out.append(describe(info));
-             return out;
-           })
-      .def("create_tag",
-           [](Store& s, const std::string& name, const std::string& id) { s.create_tag(name, digest_of(id)); })
-      .def("set_ref", [](Store& s, const std::string& name, const std::string& id,
-                         const py::object& expected) { s.set_ref(name, digest_of(id), expected_of(expected)); })
-      .def("delete_ref", [](Store& s, const std::string& name) { s.delete_ref(name); })
-      .def(
-          "bundle", [](const Store& s, const std::string& rev, const std::string& out) { s.bundle(rev, out); },
-          Release());
+          "resolve", [](const Store& s, const std::string& rev) { return to_hex(s.resolve(rev)); }, Release());
+  bind_history(store);
+  bind_files(store);
+}
+
+// Of strings and integers.
+py::object name_of(const py::list& path) {
+  Path keys;
+  for (const py::handle key : path) {
+    if (py::isinstance<py::str>(key)) {
+      keys.emplace_back(key.cast<std::string>());
+    } else {
+      keys.emplace_back(key.cast<std::int64_t>());
+    }
+  }
+  return text(render_name(keys));
+}
+
+SaveExtras extras_of(const py::dict& given) {
+  SaveExtras extras{.is_compact = given["compact"].cast<bool>()};
+  extras.params = given["params"].cast<decltype(extras.params)>();
+  extras.shards = given["shards"].cast<decltype(extras.shards)>();
+  for (const auto& [name, value] : given["attachments"].cast<py::dict>()) {
+    const auto content = value.cast<std::string_view>();
+    const auto* data = reinterpret_cast<const std::byte*>(content.data());
+    extras.attachments.push_back({name.cast<std::string>(), {data, data + content.size()}});
+  }
+  return extras;
 }
 
 void bind_saver(py::module_& module) {
+  py::class_<StagingBuffer>(module, "StagingBuffer").def(py::init<>()).def("__len__", &StagingBuffer::nbytes);
   py::class_<Saver>(module, "Saver")
       .def(py::init<>())
       .def("persistent_id_function", &Saver::persistent_id_function, py::keep_alive<0, 1>())
       .def(
           "finish",
-          [](Saver& saver, const py::buffer& pickle, bool compact,
-             const std::unordered_map<std::string, std::string>& params) {
+          [](Saver& saver, const py::buffer& pickle, const py::dict& extras) {
             const py::buffer_info info = pickle.request();
-            saver.finish({static_cast<const std::byte*>(info.ptr), static_cast<std::size_t>(info.size)}, compact,
-                         params);
+            saver.finish({static_cast<const std::byte*>(info.ptr), static_cast<std::size_t>(info.size)},
+                         extras_of(extras));
           },
-          py::arg("pickle"), py::arg("compact"), py::arg("params"))
-      .def(
-          "commit",
-          [](Saver& saver, Store& store, const std::string& ref, const std::string& message,
-             std::optional<std::int64_t> step, const std::string& meta, bool statistics, const py::object& expected) {
-            return describe(commit(saver, store, ref, message, step, meta, statistics, expected));
-          },
-          py::arg("store"), py::arg("ref"), py::arg("message"), py::arg("step"), py::arg("meta"), py::arg("statistics"),
-          py::arg("expected"));
+          py::arg("pickle"), py::arg("extras"))
+      .def("stage", &Saver::stage, py::keep_alive<1, 2>())
+      .def("commit", commit, py::arg("store"), py::arg("ref"), py::arg("message"), py::arg("step"), py::arg("meta"),
+           py::arg("statistics"), py::arg("expected"));
 }
 
 }  // namespace
@@ -275,6 +275,7 @@ PYBIND11_MODULE(_core, module) {
   bind_snapshot(module);
   bind_store(module);
   bind_saver(module);
+  module.def("name_of", name_of);
   module.attr("__version__") = TENON_VERSION;
 }
 

@@ -4,6 +4,7 @@
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "python/arrays.h"
@@ -294,10 +295,16 @@ void name_params(Draft& draft, const std::unordered_map<std::string, std::string
   }
 }
 
+void place_shards(Draft& draft, const SaveExtras& extras) {
+  for (TensorDraft& row : draft.tensors) {
+    const auto found = extras.shards.find(row.name);
+    if (found != extras.shards.end()) std::tie(row.global_shape, row.global_offset) = found->second;
+  }
+}
+
 }  // namespace
 
-void Saver::finish(std::span<const std::byte> pickle, bool is_compact,
-                   const std::unordered_map<std::string, std::string>& params) {
+void Saver::finish(std::span<const std::byte> pickle, const SaveExtras& extras) {
   PickleSources sources;
   sources.storage = [this](const std::string& key) -> std::optional<PickledStorage> {
     const std::size_t number = std::stoul(key);
@@ -306,8 +313,22 @@ void Saver::finish(std::span<const std::byte> pickle, bool is_compact,
   sources.tensor = [this](std::int64_t number) { return &tensors_.at(static_cast<std::size_t>(number)); };
   draft_ = read_torch_pickle(pickle, sources);
   merge_overlapping(draft_);
-  if (is_compact) compact(draft_);
-  if (!params.empty()) name_params(draft_, params);
+  if (extras.is_compact) compact(draft_);
+  if (!extras.params.empty()) name_params(draft_, extras.params);
+  if (!extras.shards.empty()) place_shards(draft_, extras);
+  draft_.attachments = extras.attachments;
+}
+
+void Saver::stage(StagingBuffer& buffer) {
+  {
+    const py::gil_scoped_release unlocked;
+    buffer.fill(draft_);
+  }
+  number_of_object_.clear();
+  storage_of_address_.clear();
+  tensors_.clear();
+  storages_.clear();
+  kept_.clear();
 }
 
 }  // namespace tenon::python

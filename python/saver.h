@@ -10,13 +10,24 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "python/binding.h"
+#include "python/staging.h"
 #include "tenon/draft.h"
 #include "tenon/formats.h"
 
 namespace tenon::python {
+
+// What is said of a save besides the object.
+struct SaveExtras {
+  bool is_compact = false;
+  std::unordered_map<std::string, std::string> params{};  // name prefix -> parameter, of optimizer state
+  // Row name -> global shape and offset, of shards.
+  std::unordered_map<std::string, std::pair<std::vector<std::int64_t>, std::vector<std::int64_t>>> shards{};
+  std::vector<AttachmentDraft> attachments{};
+};
 
 class Saver {
  public:
@@ -29,9 +40,11 @@ class Saver {
   // As pickle.Pickler wants it, without pybind11's cost per call. Borrows the saver.
   py::object persistent_id_function();
 
-  // `params`: name prefix -> parameter, of optimizer state. Sources point into this saver.
-  void finish(std::span<const std::byte> pickle, bool compact,
-              const std::unordered_map<std::string, std::string>& params);
+  // Sources point into this saver.
+  void finish(std::span<const std::byte> pickle, const SaveExtras& extras);
+  // Copies the bytes, so that the program may change its tensors before they are committed, and lets go of Python's
+  // objects. `buffer` is taken until the commit is over. Bytes move without the GIL.
+  void stage(StagingBuffer& buffer);
   // As finish() made it.
   Draft& draft() noexcept { return draft_; }
 

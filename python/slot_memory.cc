@@ -1,11 +1,9 @@
 #include "python/slot_memory.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
 #include <new>
-#include <thread>
+
+#include "python/parallel.h"
 
 namespace tenon::python {
 
@@ -13,7 +11,6 @@ namespace {
 
 constexpr std::size_t alignment = 64;
 constexpr std::uint64_t piece_bytes = std::uint64_t{4} << 20;  // whole leaves
-constexpr unsigned threads_max = 8;
 
 std::shared_ptr<std::byte> allocate(std::size_t nbytes) {
   auto* bytes = static_cast<std::byte*>(::operator new (std::max<std::size_t>(nbytes, 1), std::align_val_t{alignment}));
@@ -25,28 +22,6 @@ struct Piece {
   std::uint64_t offset;
   std::span<std::byte> out;
 };
-
-// Each thread takes the next piece; the first failure ends the work and is thrown.
-void read_all(const std::vector<Piece>& pieces) {
-  std::atomic<std::size_t> next = 0;
-  std::exception_ptr failure;
-  std::mutex failing;
-  const auto work = [&] {
-    try {
-      for (std::size_t i = next++; i < pieces.size(); i = next++) (*pieces[i].read)(pieces[i].offset, pieces[i].out);
-    } catch (...) {
-      next = pieces.size();
-      const std::lock_guard lock(failing);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  const auto wanted = std::min<std::size_t>(pieces.size(), std::min(threads_max, std::thread::hardware_concurrency()));
-  std::vector<std::jthread> threads;
-  for (std::size_t i = 1; i < wanted; ++i) threads.emplace_back(work);
-  work();
-  threads.clear();
-  if (failure) std::rethrow_exception(failure);
-}
 
 }  // namespace
 
@@ -69,7 +44,7 @@ SlotMemory::SlotMemory(const Snapshot& snapshot, std::span<const std::uint32_t> 
       pieces.push_back({&readers.back(), at, {copy.bytes.get() + at, std::min(piece_bytes, copy.nbytes - at)}});
     }
   }
-  read_all(pieces);
+  in_parallel(pieces.size(), [&](std::size_t i) { (*pieces[i].read)(pieces[i].offset, pieces[i].out); });
 }
 
 std::span<std::byte> SlotMemory::bytes(std::uint32_t slot) const noexcept {

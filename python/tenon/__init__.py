@@ -8,19 +8,35 @@
     store.load_into(model, "main:model")
     w = store["main:model/fc.weight"]   # .shape .dtype .stats() .numpy() .torch() [0:4]
 
+    tenon.CheckpointManager("run.tenon", keep_last=3, keep_best="min:val_loss")
+    tenon.dcp.StorageWriter, StorageReader   # behind torch.distributed.checkpoint
+
 Works without torch (tensors are numpy arrays), and with torch 1.13 and later.
 """
 
+import importlib as _importlib
+
+from ._background import PendingSave
 from ._core import __version__
+from ._facts import (Change, CommitResult, DiskUsage, GcReport, Ref, ReflogEntry, Retention, SnapshotInfo,
+                     VerifyReport)
+from .checkpoints import CheckpointManager
 from .errors import (BusyError, ConflictError, CorruptError, Error, FullError, InvalidArgumentError, LimitError,
                      NoStoreError, NotFoundError, StoreIOError, TooNewError, UnsupportedError, UntrustedError)
 from .files import load_file, save_file
 from .handle import Handle
-from .store import CommitResult, Ref, Snapshot, SnapshotInfo, Store, VerifyReport, load, open, save
+from .store import Snapshot, Store, load, open, save
 
 __all__ = [
-    "BusyError", "CommitResult", "ConflictError", "CorruptError", "Error", "FullError", "Handle", "InvalidArgumentError",
-    "LimitError", "NoStoreError", "NotFoundError", "Ref", "Snapshot", "SnapshotInfo", "Store", "StoreIOError",
+    "BusyError", "Change", "CheckpointManager", "CommitResult", "ConflictError", "CorruptError", "DiskUsage", "Error",
+    "FullError", "GcReport", "Handle", "InvalidArgumentError", "LimitError", "NoStoreError", "NotFoundError",
+    "PendingSave", "Ref", "ReflogEntry", "Retention", "Snapshot", "SnapshotInfo", "Store", "StoreIOError",
     "TooNewError", "UnsupportedError", "UntrustedError", "VerifyReport", "__version__", "load", "load_file", "open",
     "save", "save_file",
 ]
+
+
+def __getattr__(name: str):
+    if name == "dcp":  # needs torch.distributed, which takes a while to import
+        return _importlib.import_module("tenon.dcp")
+    raise AttributeError(f"module 'tenon' has no attribute {name!r}")

@@ -42,6 +42,8 @@ _NUMPY_CALLS = ("_reconstruct", "scalar", "_frombuffer")
 # What Python 2 and old releases called it.
 _RENAMED_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "torch.tensor": "torch._tensor"}
 
+_GETATTR = ("builtins", "getattr")
+
 # Whatever is allowed: these run programs.
 _NEVER = {"os", "posix", "nt", "sys", "subprocess", "builtins.eval", "builtins.exec"}
 
@@ -53,6 +55,7 @@ class Policy:
         self._trusted = trusted
         self._allowed = {} if trusted else _allowed_by_user()
         self._may_be_called: List[Any] = []
+        self._unflatten = self._unflatten_of  # one object, to be known by identity
 
     def resolve(self, names: List[Name]) -> List[Any]:
         """The objects of these names. Raises one UntrustedError for all that are not allowed."""
@@ -105,7 +108,7 @@ class Policy:
         module, attribute = name
         if module in _NEVER or ".".join(name) in _NEVER:
             return False
-        if name in _SAFE_CALLS or name in _SAFE_VALUES or ".".join(name) in self._allowed:
+        if name == _GETATTR or name in _SAFE_CALLS or name in _SAFE_VALUES or ".".join(name) in self._allowed:
             return True
         if module == "numpy" or module == "numpy.dtypes":
             return module == "numpy.dtypes" or attribute in ("dtype", "ndarray") or _is_numpy_scalar(attribute)
@@ -115,7 +118,20 @@ class Policy:
             return attribute in _TORCH_REBUILDS
         return name in _TORCH_CALLS or (module in ("torch", "torch.storage", "torch.cuda") and _is_torch_value(name))
 
+    def _unflatten_of(self, kind: Any, attribute: str) -> Any:
+        """What getattr may be called for: how an allowed class of tensors puts its parts together."""
+        torch = sys.modules.get("torch")
+        is_tensor = torch is not None and isinstance(kind, type) and issubclass(kind, torch.Tensor)
+        if not is_tensor or attribute != "__tensor_unflatten__":
+            raise _untrusted(["builtins.getattr"])
+        found = getattr(kind, attribute)
+        self._may_be_called.append(found)
+        return found
+
     def _find(self, name: Name) -> Any:
+        if name == _GETATTR and not self._trusted:
+            self._may_be_called.append(self._unflatten)
+            return self._unflatten
         found = self._allowed.get(".".join(name))
         if found is None:
             found = _import(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from . import _core
 
@@ -12,14 +12,31 @@ from . import _core
 _PROTOCOL = 2
 
 
-def gather(obj: Any, *, compact: bool = False, params: Optional[Dict[str, str]] = None) -> Any:
-    """A _core.Saver with the draft of `obj`: it can be committed, from any thread, while the tensors stay unchanged."""
+class _Pickler(pickle.Pickler):
+    """Pickles all but tensors. A wrapper subclass (a tensor made of tensors) is taken apart as it says itself, so that its
+    parts are rows."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if hasattr(type(obj), "__tensor_flatten__") and hasattr(type(obj), "__tensor_unflatten__"):
+            from ._torch import flatten
+            return flatten(obj)
+        return NotImplemented
+
+
+def gather(obj: Any, *, compact: bool = False, params: Optional[Dict[str, str]] = None,
+           shards: Optional[Dict[str, Tuple[Sequence[int], Sequence[int]]]] = None,
+           attachments: Optional[Dict[str, bytes]] = None) -> Any:
+    """A _core.Saver with the draft of `obj`: it can be committed, from any thread, while the tensors stay unchanged.
+
+    `params`: name prefix -> parameter. `shards`: row name -> shape of the whole, and where in it the row begins."""
     saver = _core.Saver()
     buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, protocol=_PROTOCOL)
+    pickler = _Pickler(buffer, protocol=_PROTOCOL)
     pickler.persistent_id = saver.persistent_id_function()  # type: ignore[method-assign]
     pickler.dump(obj)
-    saver.finish(buffer.getbuffer(), compact=compact, params=params or {})
+    placed = {name: (list(shape), list(offset)) for name, (shape, offset) in (shards or {}).items()}
+    saver.finish(buffer.getbuffer(), {"compact": compact, "params": params or {}, "shards": placed,
+                                      "attachments": attachments or {}})
     return saver
 
 

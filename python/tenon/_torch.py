@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from typing import Any
 
@@ -58,6 +59,16 @@ def rebuild_typed(tensor: torch.Tensor, kind: Any, state: Any) -> Any:
     if state is None:
         return tensor.as_subclass(kind)
     return torch._tensor._rebuild_from_type_v2(lambda made: made, kind or torch.Tensor, (tensor,), state)
+
+
+def flatten(tensor: torch.Tensor) -> Any:
+    """How a wrapper subclass is pickled: its parts, and the call of its class that puts them together again. (torch.save
+    pickles its __dict__ instead, where it has one.)"""
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch._utils._rebuild_parameter, (tensor.detach(), tensor.requires_grad, collections.OrderedDict())
+    names, context = tensor.__tensor_flatten__()
+    parts = {name: getattr(tensor, name) for name in names}
+    return type(tensor).__tensor_unflatten__, (parts, context, tensor.size(), tensor.stride())
 
 
 def rebuild_sparse(layout: Any, data: tuple) -> torch.Tensor:

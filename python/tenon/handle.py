@@ -77,6 +77,16 @@ class Handle:
         return self._facts["param"]
 
     @property
+    def global_shape(self) -> Tuple[int, ...]:
+        """Of a shard: the shape of the whole tensor. Else empty."""
+        return self._facts["global_shape"]
+
+    @property
+    def global_offset(self) -> Tuple[int, ...]:
+        """Of a shard: where in the whole tensor it begins, in elements of each dimension. Else empty."""
+        return self._facts["global_offset"]
+
+    @property
     def requires_grad(self) -> bool:
         return self._facts["requires_grad"]
 

@@ -2,79 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import importlib.util
 import json
 import os
 import sys
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+import time
+from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Union, overload
 
 from . import _core, _saving
+from ._background import BackgroundWriter, PendingSave
+from ._facts import (Change, CommitResult, DiskUsage, GcReport, Ref, ReflogEntry, Retention, SnapshotInfo, VerifyReport,
+                     disk_usage, reflog_entry, retention, snapshot_info)
 from ._policy import Policy
 from ._revs import split_location, split_target
-from .errors import ConflictError, InvalidArgumentError, NoStoreError
+from ._tips import Tips
+from .errors import ConflictError, InvalidArgumentError, NoStoreError, NotFoundError
 from .handle import Handle
 
 PathLike = Union[str, "os.PathLike[str]"]
 
 _MODES = ("private", "shared", "copy")
-
-
-@dataclasses.dataclass(frozen=True)
-class SnapshotInfo:
-    """What is known of a snapshot without its tensors."""
-
-    id: str  # 32 hex digits
-    parents: Tuple[str, ...]  # first parent first
-    created_at: datetime.datetime  # UTC
-    step: Optional[int]
-    message: str
-    meta: Dict[str, Any]
-    tensor_count: int
-    slot_count: int
-    nbytes: int  # of all slots
-
-
-@dataclasses.dataclass(frozen=True)
-class CommitResult:
-    """What a save did."""
-
-    id: str  # of the snapshot, 32 hex digits
-    ref: str
-    sequence: int
-    written_bytes: int  # of storages, as new data
-    reused_bytes: int  # of storages that the store already had
-    written_storages: int
-    reused_storages: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Ref:
-    name: str
-    id: str
-    is_tag: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyReport:
-    """``damage`` is empty for a sound store; each entry has file, offset, what and snapshots."""
-
-    damage: List[Dict[str, Any]]
-    segments: int
-    snapshots: int
-    storages: int
-    read_bytes: int
-
-    @property
-    def is_sound(self) -> bool:
-        return not self.damage
-
-
-def _info(facts: Dict[str, Any]) -> SnapshotInfo:
-    created = datetime.datetime.fromtimestamp(facts.pop("created_at_ns") / 1e9, datetime.timezone.utc)
-    facts["meta"] = json.loads(facts["meta"])
-    return SnapshotInfo(created_at=created, **facts)
 
 
 class Snapshot:
@@ -84,7 +31,7 @@ class Snapshot:
     def __init__(self, store: "Store", core: Any):
         self._store = store
         self._shared = core
-        self._info = _info(core.info())
+        self._info = snapshot_info(core.info())
 
     @property
     def id(self) -> str:
@@ -144,11 +91,14 @@ class Store:
     harms nothing that was loaded.
     """
 
-    def __init__(self, path: PathLike, core: Any = None):
+    def __init__(self, path: PathLike, core: Any = None, max_in_flight: int = 2):
         self.path = os.fspath(path)
         self._opened = _core.Store.open(self.path) if core is None else core
         self._pid = os.getpid()
         self._is_closed = False
+        self._max_in_flight = max_in_flight
+        self._writer: Optional[BackgroundWriter] = None
+        self._tips = Tips()
 
     def _core(self) -> Any:
         if self._is_closed:
@@ -156,13 +106,33 @@ class Store:
         if self._pid != os.getpid():  # locks are not shared with the parent: this process opens its own
             self._opened = _core.Store.open(self.path)
             self._pid = os.getpid()
+            self._writer = None  # its thread stayed in the parent
         return self._opened
+
+    def _background(self) -> BackgroundWriter:
+        self._core()
+        if self._writer is None:
+            self._writer = BackgroundWriter(self._max_in_flight)
+        return self._writer
 
     # --- saving
 
+    @overload
     def save(self, obj: Any = None, *, ref: str = "main", message: str = "", step: Optional[int] = None,
              meta: Optional[Mapping[str, Any]] = None, model: Any = None, optimizer: Any = None, compact: bool = False,
-             statistics: bool = True, expected: Any = ...) -> CommitResult:
+             statistics: bool = True, expected: Any = ..., on_moved: Optional[str] = None,
+             wait: Literal[True] = True) -> CommitResult: ...
+
+    @overload
+    def save(self, obj: Any = None, *, ref: str = "main", message: str = "", step: Optional[int] = None,
+             meta: Optional[Mapping[str, Any]] = None, model: Any = None, optimizer: Any = None, compact: bool = False,
+             statistics: bool = True, expected: Any = ..., on_moved: Optional[str] = None,
+             wait: Literal[False]) -> PendingSave: ...
+
+    def save(self, obj: Any = None, *, ref: str = "main", message: str = "", step: Optional[int] = None,
+             meta: Optional[Mapping[str, Any]] = None, model: Any = None, optimizer: Any = None, compact: bool = False,
+             statistics: bool = True, expected: Any = ..., on_moved: Optional[str] = None,
+             wait: bool = True) -> Union[CommitResult, PendingSave]:
         """Commits an object as a snapshot on ``ref``, the ref's tip its parent; durable when it returns (unless the store
         was made relaxed).
 
@@ -171,11 +141,32 @@ class Store:
         more, ``model`` and ``optimizer`` save their state dicts as ``model`` and ``optim``, and each row of optimizer
         state knows its parameter.
 
-        ``meta`` is JSON. ``compact`` keeps of each storage only what its tensors use. ``expected``: the id that the ref
-        must have (None: it must not exist), else ConflictError.
+        ``meta`` is JSON. ``compact`` keeps of each storage only what its tensors use.
+
+        ``wait=False`` returns a PendingSave once the bytes are copied, so that training can go on; at most
+        ``max_in_flight`` saves of a store are under way, and one more waits for its turn.
+
+        ``on_moved`` is what happens where somebody else moved the ref since this object saved to it: ``"rebase"`` (the
+        default) puts the snapshot on top of what is there; ``"fork"`` leaves it alone and goes on from the last snapshot
+        of one's own on a new ref, ``main-2``, with a warning; ``"raise"`` raises ConflictError. ``expected`` is the id
+        that the ref must have (None: it must not exist); with it, ``"raise"`` is the default.
 
         Raises what pickling raises for objects that cannot be pickled, and tenon.Error; then the store is as it was.
         """
+        core = self._core()
+        saver = self._gather(obj, model, optimizer, compact)
+        facts = {"message": message, "step": step, "meta": json.dumps(dict(meta or {})), "statistics": statistics}
+
+        def commit() -> CommitResult:
+            target, result = self._tips.commit(
+                core, ref, expected, on_moved,
+                lambda name, tip: saver.commit(core, ref=name, expected=tip, **facts))
+            return CommitResult(ref=target, **result)
+
+        return commit() if wait else self._background().submit(saver, commit)
+
+    @staticmethod
+    def _gather(obj: Any, model: Any, optimizer: Any, compact: bool) -> Any:
         state = _saving.state_of(model, optimizer)
         if obj is None and not state:
             raise InvalidArgumentError("nothing to save: give an object, a model or an optimizer")
@@ -184,10 +175,17 @@ class Store:
                 raise InvalidArgumentError("beside model= and optimizer= an object is a dict with other keys")
             state = {**state, **obj}
         params = _saving.optimizer_params(model, optimizer, state)
-        saver = _saving.gather(state or obj, compact=compact, params=params)
-        result = saver.commit(self._core(), ref=ref, message=message, step=step, meta=json.dumps(dict(meta or {})),
-                              statistics=statistics, expected=expected)
-        return CommitResult(ref=ref, **result)
+        return _saving.gather(state or obj, compact=compact, params=params)
+
+    def wait(self) -> None:
+        """Until no save of this object is under way. Raises the first failure that nobody asked its future about."""
+        if self._writer is not None and self._pid == os.getpid():
+            self._writer.wait()
+
+    def import_file(self, path: PathLike, *, ref: str = "main", message: str = "", step: Optional[int] = None) -> str:
+        """Commits a .pt, .pth, TorchScript, .safetensors, .npy or .npz file, recognised by its content. Nothing in it is
+        imported or called. Returns the snapshot's id."""
+        return self._core().import_file(os.fspath(path), ref=ref, message=message, step=step)
 
     # --- loading
 
@@ -261,7 +259,7 @@ class Store:
 
     def log(self, rev: str = "main", limit: Optional[int] = None) -> List[SnapshotInfo]:
         """First parents from ``rev`` on, newest first."""
-        return [_info(facts) for facts in self._core().log(rev, limit)]
+        return [snapshot_info(facts) for facts in self._core().log(rev, limit)]
 
     def resolve(self, rev: str) -> str:
         """The id, 32 hex digits."""
@@ -281,6 +279,84 @@ class Store:
         """Removes a ref or tag; its snapshot stays."""
         self._core().delete_ref(name)
 
+    def watch(self, ref: str = "main", *, timeout: Optional[float] = None, interval: float = 0.05) -> Iterator[Snapshot]:
+        """Snapshots of a ref: the one it has now, then the newest whenever it moved; some may be skipped. A ref that is not
+        there yet is waited for. Ends after ``timeout`` seconds without news; without a timeout, never.
+
+        The ref is looked at every ``interval`` seconds."""
+        last = None
+        waited_from = time.monotonic()
+        while timeout is None or time.monotonic() - waited_from < timeout:
+            try:
+                snapshot_id = self.resolve(ref)
+            except NotFoundError:
+                snapshot_id = None
+            if snapshot_id == last:
+                time.sleep(interval)
+                continue
+            last = snapshot_id
+            if snapshot_id is not None:
+                yield self.snapshot(snapshot_id)
+            waited_from = time.monotonic()
+
+    def diff(self, older: str, newer: str = "main", *, by: str = "name", numeric: bool = True, prefix: str = "",
+             all: bool = False) -> List[Change]:  # noqa: A002
+        """What differs between two snapshots, in the newer one's order. ``by="param"`` matches tensors whatever the model
+        was wrapped in; ``numeric=False`` leaves the numbers out, and most of the reading; ``all`` lists equal tensors,
+        too."""
+        if by not in ("name", "param"):
+            raise InvalidArgumentError(f"tensors are matched by 'name' or 'param', not by {by!r}")
+        core = self._core()
+        rows = core.diff(core.snapshot(older, "shared"), core.snapshot(newer, "shared"), by_param=by == "param",
+                         numeric=numeric, prefix=prefix)
+        return [Change(**row) for row in rows if all or row["change"] != "same"]
+
+    def reflog(self, ref: str = "", limit: Optional[int] = None) -> List[ReflogEntry]:
+        """What happened to a ref, or to the whole store, newest first."""
+        return [reflog_entry(facts) for facts in self._core().reflog(ref, limit)]
+
+    def undo(self, dry_run: bool = False) -> ReflogEntry:
+        """Takes back the newest mutation, and says which. The snapshot of an undone commit stays in the store."""
+        return reflog_entry(self._core().undo(dry_run))
+
+    def forget(self, *, keep_last: int = 0, keep_hourly: int = 0, keep_daily: int = 0, keep_weekly: int = 0,
+               keep_monthly: int = 0, keep_every: int = 0, keep_best: Union[str, Sequence[str]] = (),
+               keep_tagged: bool = False, refs: Sequence[str] = (), ids: Sequence[str] = (), unreachable: bool = False,
+               dry_run: bool = False) -> List[Retention]:
+        """Forgets the snapshots in the histories of ``refs`` (all, if none is named) that no rule keeps, and says why each
+        stays or goes. Tips of refs and tags stay. Until gc() their bytes are there, and undo() brings them back.
+
+        ``keep_every=N``: the first of each N steps. ``keep_best``: ``"min:val_loss"``, ``"max:accuracy:3"``, numbers of
+        the metadata. ``ids``: forget just these."""
+        keep = {"last": keep_last, "hourly": keep_hourly, "daily": keep_daily, "weekly": keep_weekly,
+                "monthly": keep_monthly, "every": keep_every, "tagged": keep_tagged,
+                "best": [keep_best] if isinstance(keep_best, str) else list(keep_best)}
+        rows = self._core().forget(keep=keep, refs=list(refs), ids=[self.resolve(one) for one in ids],
+                                   unreachable=unreachable, dry_run=dry_run)
+        return [retention(row) for row in rows]
+
+    def gc(self, dry_run: bool = False) -> GcReport:
+        """Gives the disk space of forgotten snapshots back, beside readers and writers."""
+        return GcReport(**self._core().gc(dry_run))
+
+    def du(self) -> DiskUsage:
+        """What the store takes on disk, and what each snapshot uniquely costs."""
+        return disk_usage(self._core().du())
+
+    def clone(self, out: PathLike) -> "Store":
+        """A consistent copy in a new directory, every byte checked, beside readers and writers."""
+        self._core().clone(os.fspath(out))
+        return Store(out)
+
+    def export(self, target: str, out: PathLike, format: Optional[str] = None) -> None:  # noqa: A002
+        """Writes a snapshot, or a part of it, as a file: ``"pt"`` (torch.load reads it with weights_only=True),
+        ``"torchscript"``, ``"safetensors"``, ``"npz"`` or ``"npy"``; by the file's ending unless told."""
+        rev, path = split_target(target)
+        name = os.fspath(out)
+        chosen = format or os.path.splitext(name)[1].lstrip(".").replace("pth", "pt")
+        core = self._core()
+        core.export_file(core.snapshot(rev, "shared"), path, name, chosen)
+
     def bundle(self, rev: str, out: PathLike) -> None:
         """Writes one snapshot as a single-file, read-only store, digests checked. Replaces nothing."""
         self._core().bundle(rev, os.fspath(out))
@@ -296,7 +372,10 @@ class Store:
     # --- life
 
     def close(self) -> None:
-        """Gives descriptors back. What was loaded stays valid."""
+        """Ends saves that are under way, and gives descriptors back. What was loaded stays valid."""
+        if self._writer is not None and self._pid == os.getpid():
+            self._writer.close()
+        self._writer = None
         self._is_closed = True
         self._opened = None
 
@@ -319,18 +398,20 @@ def _has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def open(path: PathLike, *, create: bool = False, durability: str = "full") -> Store:  # noqa: A001
-    """Opens a store or a bundle; with ``create``, makes an empty store where nothing is. Raises NoStoreError."""
+def open(path: PathLike, *, create: bool = False, durability: str = "full",  # noqa: A001
+         max_in_flight: int = 2) -> Store:
+    """Opens a store or a bundle; with ``create``, makes an empty store where nothing is. ``max_in_flight``: how many saves
+    may be under way in the background. Raises NoStoreError."""
     path = os.fspath(path)
     try:
-        return Store(path)
+        return Store(path, max_in_flight=max_in_flight)
     except NoStoreError:
         if not create or os.path.exists(path):
             raise
     try:
-        return Store(path, _core.Store.init(path, durability))
+        return Store(path, _core.Store.init(path, durability), max_in_flight)
     except ConflictError:  # somebody else made it meanwhile
-        return Store(path)
+        return Store(path, max_in_flight=max_in_flight)
 
 
 def save(obj: Any, f: PathLike, *, ref: str = "main", message: str = "", step: Optional[int] = None,

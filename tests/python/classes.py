@@ -51,6 +51,32 @@ if torch:
     class Tagged(torch.Tensor):
         pass
 
+    class Scaled(torch.Tensor):
+        """A wrapper subclass as quantization libraries have them: two tensors that pose as one."""
+
+        @staticmethod
+        def __new__(cls, data, scale, requires_grad=False):
+            return torch.Tensor._make_wrapper_subclass(cls, data.shape, dtype=scale.dtype, requires_grad=requires_grad)
+
+        def __init__(self, data, scale, requires_grad=False):
+            self.data_part, self.scale = data, scale
+
+        def __tensor_flatten__(self):
+            return ["data_part", "scale"], {"requires_grad": self.requires_grad}
+
+        @staticmethod
+        def __tensor_unflatten__(parts, context, size, stride):
+            return Scaled(parts["data_part"], parts["scale"], context["requires_grad"])
+
+        def plain(self):
+            return self.data_part * self.scale
+
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+            if function.overloadpacket is torch.ops.aten.detach:
+                return cls(args[0].data_part, args[0].scale)
+            raise NotImplementedError(function)
+
     class WithExtraState(torch.nn.Module):
         """The note's custom module state."""
 

@@ -107,6 +107,32 @@ def test_training_in_mapped_weights_is_bit_equal(store):
     assert store.log()[0].step == 19 and len(store.log()) == 4
 
 
+def resident_segment_bytes():
+    """Of the store's files, what this process has in its page tables: what it looked at."""
+    total = 0
+    is_segment = False
+    with open("/proc/self/smaps") as maps:
+        for line in maps:
+            word = line.split()
+            if not word[0].endswith(":"):
+                is_segment = line.rstrip().endswith(".seg")
+            elif is_segment and word[0] == "Rss:":
+                total += int(word[1]) * 1024
+    return total
+
+
+def test_a_commit_looks_only_at_what_was_touched(store):
+    """32 MiB are loaded and 4 KiB are written to: the next commit neither reads nor digests the rest."""
+    store.save({"a": torch.arange(4 << 20, dtype=torch.int32), "b": torch.ones(4 << 20)})
+    loaded = store.load()
+    loaded["a"][5000:6000] += 1
+    result = store.save(loaded)
+    assert result.written_bytes < 1 << 20
+    assert resident_segment_bytes() < 8 << 20
+    again = store.load()
+    assert torch.equal(again["a"], loaded["a"]) and torch.equal(again["b"], torch.ones(4 << 20))
+
+
 # --- devices
 
 

@@ -15,6 +15,7 @@ import tenon
 
 # torch 1.13's restricted reader knows few types.
 ANY_CLASS = {"weights_only": False}
+needs_torch_2 = pytest.mark.skipif(torch.__version__.startswith("1."), reason="__tensor_flatten__ came with torch 2")
 
 
 def through_torch(obj, **options):
@@ -238,6 +239,65 @@ def test_subclasses_are_kept(round_trip):
     with pytest.raises(tenon.UntrustedError, match="classes.Tagged"):
         round_trip(tagged)
     assert type(round_trip(tagged, trusted=True)) is classes.Tagged
+
+
+def make_scaled():
+    return classes.Scaled(torch.arange(6, dtype=torch.int8).reshape(2, 3), torch.tensor(0.5))
+
+
+@needs_torch_2
+def test_parts_of_a_wrapper_subclass_are_rows(store):
+    whole = make_scaled()
+    store.save({"w": whole, "parts": [whole.data_part], "again": whole})
+    shapes = [handle.shape for handle in store.snapshot().select()]
+    assert sorted(shapes) == [(), (2, 3), (2, 3), (2, 3)] or sorted(shapes) == [(), (), (2, 3), (2, 3), (2, 3)]
+    with pytest.raises(tenon.UntrustedError, match="classes.Scaled"):
+        store.load()
+    loaded = store.load(trusted=True)
+    assert type(loaded["w"]) is classes.Scaled and loaded["again"] is loaded["w"]
+    assert torch.equal(loaded["w"].plain(), whole.plain()) and loaded["w"].data_part is loaded["parts"][0]
+
+
+@needs_torch_2
+def test_wrapper_subclasses_that_are_allowed_load_and_nothing_else_gets_attributes(store, round_trip):
+    if not hasattr(torch.serialization, "safe_globals"):
+        pytest.skip("add_safe_globals came with torch 2.4")
+    parameter = torch.nn.Parameter(make_scaled(), requires_grad=False)
+    with torch.serialization.safe_globals([classes.Scaled]):
+        loaded = round_trip({"p": parameter, "w": make_scaled()})
+        assert type(loaded["w"]) is classes.Scaled and isinstance(loaded["p"], torch.nn.Parameter)
+        assert torch.equal(loaded["p"].plain(), parameter.plain()) and not loaded["p"].requires_grad
+        with pytest.raises(tenon.UntrustedError, match="getattr"):
+            round_trip(Reads(classes.Scaled, "__init__"))
+        with pytest.raises(tenon.UntrustedError, match="getattr"):
+            round_trip(Reads(dict, "__tensor_unflatten__"))
+
+
+class Reads:
+    """A pickle that calls getattr."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __reduce__(self):
+        return getattr, self.args
+
+
+def test_distributed_tensors_are_taken_apart(store, tmp_path):
+    tensors = pytest.importorskip("torch.distributed.tensor")
+    if not torch.distributed.is_available() or torch.distributed.is_initialized():
+        pytest.skip("needs a process group of its own")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+        whole = tensors.distribute_tensor(torch.arange(6.0), mesh, [tensors.Shard(0)])
+        store.save({"w": whole})
+        loaded = store.load(trusted=True)["w"]
+        assert isinstance(loaded, tensors.DTensor) and torch.equal(loaded.to_local(), torch.arange(6.0))
+        assert loaded.placements == whole.placements
+        assert (6,) in [handle.shape for handle in store.snapshot().select("w")], "its local part is a row"
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_sparse_tensors_are_kept(round_trip):
