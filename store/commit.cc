@@ -81,7 +81,7 @@ class Commit {
     if (options_.expected_tip && !*options_.expected_tip) return nullptr;
     try {
       const auto head = read_head(store_.paths().heads(), options_.ref, store_.store_id());
-      return head ? store_.open_located({head->snapshot, head->segment}, Mode::shared) : nullptr;
+      return head ? store_.open_located({head->snapshot, head->segment}, {}) : nullptr;
     } catch (const Error& error) {
       if (!can_do_without(error)) throw;
       return nullptr;

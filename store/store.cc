@@ -8,6 +8,7 @@
 #include "store/gc.h"
 #include "store/history.h"
 #include "store/mutation.h"
+#include "store/processes.h"
 #include "store/repair.h"
 #include "store/retention.h"
 #include "store/store_state.h"
@@ -95,10 +96,15 @@ const std::filesystem::path& Store::path() const noexcept { return state_->path(
 bool Store::is_bundle() const noexcept { return state_->is_bundle(); }
 
 Snapshot Store::snapshot(std::string_view rev, const OpenOptions& options) const {
-  return SnapshotState::handle(state_->open_snapshot(rev, options.mode));
+  return SnapshotState::handle(state_->open_snapshot(rev, options));
 }
 
 SnapshotId Store::resolve(std::string_view rev) const { return state_->locate(rev).id; }
+
+std::vector<StoreProcess> Store::processes() const {
+  state_->require_same_process();
+  return find_processes(*state_);
+}
 
 CommitResult Store::commit(const Draft& draft, const CommitOptions& options) {
   return commit_draft(*state_, draft, options);
@@ -189,7 +195,7 @@ void Store::require_directory(const char* what) const {
 }
 
 void Store::bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options) const {
-  const auto snapshot = state_->open_snapshot(rev, Mode::shared);
+  const auto snapshot = state_->open_snapshot(rev, {});
   const bool is_ref = state_->is_bundle()
                           ? rev == state_->bundle_ref()
                           : is_ref_name(rev) && file_exists(state_->paths().heads() / head_file_name(rev));
