@@ -54,6 +54,10 @@ class Sizes:
     follow_changed: int = 10
     follow_commits: int = 400
     fresh_processes: int = 31
+    chain_bytes: int = 256 * MIB
+    chain_tensors: int = 4
+    chain_commits: int = 100
+    chain_small_tensors: int = 1000
     growth_tensors: int = 1000
     growth_snapshots: tuple = (10, 1000)
     rounds: int = 7
@@ -61,7 +65,8 @@ class Sizes:
 
 SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, state_tensors=50, share_bytes=8 * MIB, share_processes=(1, 2),
               share_peer_bytes=8 * MIB, share_peer_processes=(1,), follow_bytes=MIB, follow_tensors=8,
-              follow_changed=2, follow_commits=5, fresh_processes=3, growth_tensors=50,
+              follow_changed=2, follow_commits=5, fresh_processes=3, growth_tensors=50, chain_bytes=16 * MIB,
+              chain_tensors=2, chain_commits=4, chain_small_tensors=64,
               growth_snapshots=(10, 30), rounds=1)
 
 
@@ -244,6 +249,52 @@ def measure_commit_again(bench):
     what = f"commit {sizes.commit_bytes // MIB} MiB the store has, in fresh buffers"
     bench.add("P4", what, "0 data bytes", "0 written", True)
     bench.add_ratio("P4", "same: memcmp", 0.8, median(rounds, "commit"), median(rounds, "memcmp"), "memcmp")
+
+
+# --- P5, P8, P9: history ---
+
+
+def measure_touch(bench):
+    sizes = bench.sizes
+    rounds = bench.run("history", "touch", bench.directory, sizes.commit_bytes, sizes.tensors, sizes.rounds)
+    gib = sizes.commit_bytes / GIB
+    ours, compared = median(rounds, "untouched"), median(rounds, "compared")
+    bench.add("P5", f"commit {sizes.commit_bytes // MIB} MiB loaded privately and not touched", "<= 2 ms per GiB",
+              f"{ours / gib * 1e3:.2f} ms per GiB", ours / gib <= 2e-3, tenon=ours)
+    bench.add_ratio("P5", "same: comparing all of it", None, ours, compared, "compared")
+    for name, what in (("touched", "1 % of its pages written in clusters, in one of 8 tensors"),
+                       ("without_statistics", "same, without statistics")):
+        bench.add_ratio("P5", f"{what}: comparing all of it (for comparison)", None, median(rounds, name), compared,
+                        "compared")
+
+
+def measure_chain(bench):
+    sizes = bench.sizes
+    figures = bench.run("history", "chain", bench.path("chain.tenon"), sizes.chain_commits, sizes.chain_bytes,
+                        sizes.chain_tensors)[0]
+    ratio = figures["disk_bytes"] / (figures["first_bytes"] + figures["changed_bytes"])
+    saved = sizes.chain_commits * sizes.chain_bytes
+    what = f"{sizes.chain_commits} commits of {sizes.chain_bytes // MIB} MiB, 2 % changed in runs of 1 MiB"
+    bench.add("P8", f"{what}: store / (first + changed bytes)", "<= 1.06 x", f"{ratio:.3f} x", ratio <= 1.06,
+              last_commit=figures["last_commit"], open_and_read=figures["open_and_read"])
+    bench.add("P8", "same: sum of torch.save / store (for comparison)", "", f"{saved / figures['disk_bytes']:.1f} x")
+    bench.discard("chain.tenon")
+    small = bench.run("history", "chain", bench.path("chain.tenon"), sizes.chain_commits // 4,
+                      sizes.chain_small_tensors * 64 * 1024, sizes.chain_small_tensors)[0]
+    cost = (small["disk_bytes"] - small["written_bytes"]) / small["slots_and_commits"]
+    bench.add("P8", f"all but data (segments, catalog, names), {sizes.chain_small_tensors} slots: per slot and commit",
+              "<= 128 B", f"{cost:.0f} B", cost <= 128)
+    bench.discard("chain.tenon")
+
+
+def measure_stitched(bench):
+    sizes = bench.sizes
+    rounds = bench.run("history", "stitched", bench.directory, sizes.commit_bytes, sizes.rounds + 1)[1:]
+    what = f"read {sizes.commit_bytes // MIB} MiB with 2 % foreign pieces"
+    for name, target, when in (("", 0.95, "after first touch"), ("_first", 0.7, "first touch")):
+        ratio = median(rounds, f"plain{name}") / median(rounds, f"stitched{name}")
+        bench.add("P9", f"{what}, {when}: one plain mapping", f">= {target} x", f"{ratio:.2f} x", ratio >= target,
+                  stitched=median(rounds, f"stitched{name}"), plain=median(rounds, f"plain{name}"))
 
 
 # --- P6: sharing ---
@@ -498,8 +549,8 @@ def measure_growth(bench):
 
 
 MEASUREMENTS = {"P1": measure_attach, "P2": measure_first_byte, "P3": measure_commit_new, "P4": measure_commit_again,
-                "P6": measure_share, "P7": measure_follow, "P12": measure_convert, "P13": measure_convert, "P14": measure_python, "P15": measure_copy,
-                "growth": measure_growth}
+                "P5": measure_touch, "P6": measure_share, "P7": measure_follow, "P8": measure_chain, "P9": measure_stitched, "P12": measure_convert,
+                "P13": measure_convert, "P14": measure_python, "P15": measure_copy, "growth": measure_growth}
 
 
 def machine_line(directory):

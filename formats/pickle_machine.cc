@@ -245,6 +245,8 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
 NodeId PickleMachine::add_global(std::string_view module, std::string_view name) {
   if (module.empty() || name.empty()) corrupt("pickle names a global without a module or a name");
   if (options_.on_global) options_.on_global(module, name);
+  const auto has_line_feed = [](std::string_view text) { return text.find('\n') != std::string_view::npos; };
+  if (has_line_feed(module) || has_line_feed(name)) corrupt("pickle names a global with a line feed");
   if (name.find('.') != std::string_view::npos && protocol_ < first_protocol_with_nested_names) {
     fail(ErrorKind::unsupported, "pickle names a nested attribute before protocol 4",
          fmt::format("{} {}", module, name));
@@ -263,7 +265,6 @@ void PickleMachine::push_stack_global() {
   const std::string module_text(graph_.text(module));
   const std::string name_text(graph_.text(name));
   push_global(module_text, name_text);
-  if ((module_text + name_text).find('\n') != std::string::npos) corrupt("pickle names a global with a line feed");
 }
 
 void PickleMachine::push_persistent(NodeId id) {

@@ -13,7 +13,7 @@
 #include "formats/deflate.h"
 #include "formats/zip_fields.h"
 #include "formats/zip_layout.h"
-#include "store/seeded_bug.h"
+#include "mmap/seeded_bug.h"
 
 namespace tenon::zip {
 namespace {

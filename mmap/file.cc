@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "mmap/locked_descriptors.h"
+#include "mmap/seeded_bug.h"
 #include "mmap/standard_descriptors.h"
 
 namespace tenon {
@@ -40,7 +41,7 @@ std::string hint_for(int error);
 template <typename Call>
 auto retry_interrupted(Call call) {
   auto result = call();
-  while (result == -1 && errno == EINTR) result = call();
+  while (result == -1 && errno == EINTR && !seeded_bug("eintr_ignored")) result = call();
   return result;
 }
 
@@ -130,6 +131,12 @@ std::uint64_t File::size_bytes() const {
   return size_bytes - std::min(begin_, size_bytes);  // it may have been cut since
 }
 
+std::uint64_t File::inode() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) throw_errno(errno, "cannot ask for the inode", path_);
+  return status.st_ino;
+}
+
 void File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
   const std::uint64_t readable = largest_offset - begin_;
   if (offset > readable || out.size() > readable - offset) throw_ends_early(*this, offset, out.size());
@@ -153,7 +160,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
         retry_interrupted([&] { return ::pwrite(descriptor_, bytes.data() + done, bytes.size() - done, at); });
     // Nothing written and no reason given would loop for ever.
     if (put <= 0) throw_errno(put < 0 ? errno : EIO, "cannot write", path_, offset + done);
-    done += static_cast<std::size_t>(put);
+    done += seeded_bug("short_write_ignored") ? bytes.size() : static_cast<std::size_t>(put);
   }
 }
 
@@ -168,6 +175,19 @@ void File::reserve(std::uint64_t offset, std::uint64_t size_bytes) {
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) throw_errno(errno, "cannot reserve space", path_, offset);
 }
 
+void File::discard(std::uint64_t offset, std::uint64_t size_bytes) {
+  if (offset > largest_offset || size_bytes > largest_offset - offset) {
+    throw_errno(EFBIG, "cannot give space back", path_, offset);
+  }
+  const int result = retry_interrupted([&] {
+    return ::fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                       static_cast<off_t>(size_bytes));
+  });
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
+    throw_errno(errno, "cannot give space back", path_, offset);
+  }
+}
+
 void File::truncate(std::uint64_t size_bytes) {
   if (size_bytes > largest_offset) throw_errno(EFBIG, "cannot set the size", path_, size_bytes);
   const int result = retry_interrupted([&] { return ::ftruncate(descriptor_, static_cast<off_t>(size_bytes)); });
@@ -177,7 +197,9 @@ void File::truncate(std::uint64_t size_bytes) {
 // An interrupted sync has reported nothing yet, so it may be repeated. After any other error the kernel has marked the
 // pages clean: a second sync would succeed without having written them.
 void File::sync() {
-  if (retry_interrupted([&] { return ::fsync(descriptor_); }) != 0) throw_errno(errno, "cannot make durable", path_);
+  if (retry_interrupted([&] { return ::fsync(descriptor_); }) == 0) return;
+  if (seeded_bug("fsync_retried") && ::fsync(descriptor_) == 0) return;
+  throw_errno(errno, "cannot make durable", path_);
 }
 
 void File::sync_data() {

@@ -43,11 +43,14 @@ class File {
   const std::filesystem::path& path() const noexcept { return path_; }
 
   std::uint64_t size_bytes() const;
+  std::uint64_t inode() const;
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   // Reserves space so that later writes there do not fail for want of it; where the file system cannot, does nothing.
   // Does not change the size.
   void reserve(std::uint64_t offset, std::uint64_t size_bytes);
+  // Gives the space back; the bytes read as zeros. Where the file system cannot, does nothing. Not for finished files.
+  void discard(std::uint64_t offset, std::uint64_t size_bytes);
   void truncate(std::uint64_t size_bytes);
   // Lets the disk begin with what was written there, so that a later sync has less to wait for. Advice: errors show at
   // the sync.

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cassert>
 #include <cerrno>
+#include <fstream>
 #include <limits>
 #include <new>
 #include <string>
@@ -28,8 +30,11 @@ struct Descriptor {
 ipc::mode_t ipc_mode(MapMode mode) noexcept;
 ipc::mapped_region map_region(int descriptor, ipc::mode_t mode, std::uint64_t offset, std::uint64_t size_bytes,
                               int flags, const std::filesystem::path& path);
+// Pieces of all ranges of this process.
+std::atomic<std::size_t> stitched_pieces = 0;
+void take_allowance(std::size_t piece_count);
 std::byte* reserve_addresses(std::uint64_t size_bytes);
-void place(const StitchedRange::Piece& piece, std::byte* address, MapMode mode);
+void place_piece(const StitchedRange::Piece& piece, std::byte* address, MapMode mode);
 std::uint64_t total_bytes(std::span<const StitchedRange::Piece> pieces);
 [[noreturn]] void throw_map_error(int error, const std::filesystem::path& path, std::uint64_t offset,
                                   std::uint64_t size_bytes);
@@ -94,33 +99,47 @@ bool Mapping::populate_read(std::uint64_t offset, std::uint64_t size_bytes) cons
 }
 
 StitchedRange StitchedRange::map(std::span<const Piece> pieces, MapMode mode) {
-  StitchedRange range;  // owns the addresses from the first moment, so that a throw leaves nothing mapped
-  range.data_ = &empty_range;
-  const std::uint64_t size_bytes = total_bytes(pieces);
-  if (size_bytes == 0) return range;
-  range.data_ = reserve_addresses(size_bytes);
-  range.size_bytes_ = size_bytes;
-  std::byte* address = range.data_;
+  StitchedRange range = reserve(total_bytes(pieces), pieces.size());
+  std::uint64_t offset = 0;
   for (const Piece& piece : pieces) {
-    if (piece.size_bytes == 0) continue;
-    assert(static_cast<std::uint64_t>(address - range.data_) % page_bytes() == 0);
-    place(piece, address, mode);
-    address += piece.size_bytes;
+    range.place(offset, piece, mode);
+    offset += piece.size_bytes;
   }
   return range;
 }
 
+StitchedRange StitchedRange::reserve(std::uint64_t size_bytes, std::size_t piece_count) {
+  StitchedRange range;  // owns the addresses from the first moment, so that a throw leaves nothing mapped
+  range.data_ = &empty_range;
+  if (size_bytes == 0) return range;
+  take_allowance(piece_count);
+  range.piece_count_ = piece_count;
+  range.data_ = reserve_addresses(size_bytes);
+  range.size_bytes_ = size_bytes;
+  return range;
+}
+
+void StitchedRange::place(std::uint64_t offset, const Piece& piece, MapMode mode) {
+  if (piece.size_bytes == 0) return;
+  assert(offset % page_bytes() == 0 && offset <= size_bytes_ && piece.size_bytes <= size_bytes_ - offset);
+  place_piece(piece, data_ + offset, mode);
+}
+
 StitchedRange::StitchedRange(StitchedRange&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      piece_count_(std::exchange(other.piece_count_, 0)) {}
 
 StitchedRange& StitchedRange::operator=(StitchedRange&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_bytes_, other.size_bytes_);
+  std::swap(piece_count_, other.piece_count_);
   return *this;
 }
 
 StitchedRange::~StitchedRange() {
   if (size_bytes_ != 0) ::munmap(data_, size_bytes_);
+  stitched_pieces -= piece_count_;
 }
 
 bool populate_read(const std::byte* data, std::uint64_t size_bytes) noexcept {
@@ -160,13 +179,33 @@ ipc::mapped_region map_region(int descriptor, ipc::mode_t mode, std::uint64_t of
   }
 }
 
+// Half of what the kernel allows; of what it allows by default, where it does not say.
+std::size_t allowed_pieces() {
+  constexpr std::size_t usual = 65530;
+  static const std::size_t allowed = [] {
+    std::size_t count = 0;
+    return (std::ifstream("/proc/sys/vm/max_map_count") >> count && count > 0 ? count : usual) / 2;
+  }();
+  return allowed;
+}
+
+void take_allowance(std::size_t piece_count) {
+  const std::size_t before = stitched_pieces.fetch_add(piece_count);
+  if (before + piece_count <= allowed_pieces()) return;
+  stitched_pieces -= piece_count;
+  throw Error(ErrorKind::limit, {.what = "this process has too many mapped pieces of stitched storages",
+                                 .got = std::to_string(before) + " and " + std::to_string(piece_count) + " more",
+                                 .wanted = "at most " + std::to_string(allowed_pieces()) + ", half of vm.max_map_count",
+                                 .hint = "close snapshots, raise vm.max_map_count, or open in copy mode"});
+}
+
 std::byte* reserve_addresses(std::uint64_t size_bytes) {
   void* const base = ::mmap(nullptr, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) throw_map_error(errno, {}, 0, size_bytes);
   return static_cast<std::byte*>(base);
 }
 
-void place(const StitchedRange::Piece& piece, std::byte* address, MapMode mode) {
+void place_piece(const StitchedRange::Piece& piece, std::byte* address, MapMode mode) {
   assert(mode != MapMode::read_write);  // what is stitched belongs to nobody to write
   assert(piece.file_offset % page_bytes() == 0);
   const bool is_private = mode == MapMode::copy_on_write;

@@ -49,7 +49,9 @@ class Mapping {
   std::uint64_t size_bytes_ = 0;
 };
 
-// A contiguous range of addresses, first reserved without access, then filled with pieces of files by MAP_FIXED.
+// A contiguous range of addresses, first reserved without access, then filled with pieces of files by MAP_FIXED. The
+// kernel allows a process so many mappings (vm.max_map_count); all stitched ranges of it together take half of them at
+// most, since a process that has none left cannot allocate memory, either. Threads: ranges are independent.
 class StitchedRange {
  public:
   struct Piece {
@@ -58,8 +60,13 @@ class StitchedRange {
     std::uint64_t size_bytes;   // multiple of the page size, but for the last piece
   };
   StitchedRange() = default;
-  // Throws limit on ENOMEM (too many mappings), leaving nothing mapped.
+  // Throws limit if that would be too many mappings, or on ENOMEM, leaving nothing mapped.
   static StitchedRange map(std::span<const Piece> pieces, MapMode mode);
+  // The addresses alone, for so many pieces, which place() fills in any order. Throws limit, as map().
+  static StitchedRange reserve(std::uint64_t size_bytes, std::size_t piece_count);
+  // REQUIRES: [offset, offset + the piece's size) lies in the range; offset is a multiple of the page size. Throws
+  // limit, io.
+  void place(std::uint64_t offset, const Piece& piece, MapMode mode);
   StitchedRange(StitchedRange&&) noexcept;
   StitchedRange& operator=(StitchedRange&&) noexcept;
   ~StitchedRange();
@@ -70,6 +77,7 @@ class StitchedRange {
  private:
   std::byte* data_ = nullptr;
   std::uint64_t size_bytes_ = 0;
+  std::size_t piece_count_ = 0;  // counted against the process's allowance
 };
 
 std::uint64_t page_bytes() noexcept;

@@ -17,8 +17,14 @@ using format::SegmentReference;
 constexpr unsigned stitched_count_shift = 32;
 constexpr std::uint64_t stitched_count_max = (std::uint64_t{1} << 31) - 1;
 
+// An offset past what a placement holds would otherwise name another segment.
 std::uint64_t pack_single(const Extent& extent) {
   assert(extent.offset % format::alignment_small == 0);
+  if (extent.offset / format::alignment_small >> format::placement_offset_bits != 0) {
+    throw Error(ErrorKind::limit, {.what = "a storage lies too far within its segment",
+                                   .got = "offset " + std::to_string(extent.offset),
+                                   .wanted = "less than 64 TiB"});
+  }
   return (std::uint64_t{extent.segment} << format::placement_offset_bits) | (extent.offset / format::alignment_small);
 }
 
@@ -87,6 +93,8 @@ std::vector<std::byte> encode_binding(const BindingDraft& draft) {
     } else if (placement.size() == 1) {
       placements.push_back(pack_single(placement.front()));
     } else {
+      if (placement.size() > stitched_count_max || extents.size() + placement.size() > UINT32_MAX)
+        throw Error(ErrorKind::limit, {.what = "a snapshot has too many pieces"});
       placements.push_back(format::placement_stitched | (std::uint64_t{placement.size()} << stitched_count_shift) |
                            extents.size());
       extents.insert(extents.end(), placement.begin(), placement.end());

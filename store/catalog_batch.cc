@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "mmap/seeded_bug.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -73,7 +74,7 @@ void CatalogReader::Batch::settle_commit() noexcept try {
 }
 
 void CatalogState::require_own_process() const {
-  if (fork_generation_ == fork_generation()) return;
+  if (fork_generation_ == fork_generation() || seeded_bug("fork_unchecked")) return;
   throw Error(ErrorKind::invalid_argument, {.what = "the store was opened by the parent process",
                                             .file = directory_.string(),
                                             .hint = "open it again after fork"});

@@ -15,14 +15,22 @@
 
 namespace tenon {
 
+// A length that is stored in 32 bits. Throws limit where it does not fit.
+inline std::uint32_t length_32(std::uint64_t length) {
+  if (length <= UINT32_MAX) return static_cast<std::uint32_t>(length);
+  throw Error(ErrorKind::limit,
+              {.what = "text is too long", .got = std::to_string(length) + " bytes", .wanted = "less than 4 GiB"});
+}
+
 class ByteWriter {
  public:
   template <typename T>
   requires std::is_trivially_copyable_v<T>
   void put(const T& value) { append(&value, sizeof(T)); }
   void put_bytes(std::span<const std::byte> bytes) { append(bytes.data(), bytes.size()); }
+  // Throws limit from 4 GiB on.
   void put_string(std::string_view text) {
-    put(static_cast<std::uint32_t>(text.size()));
+    put(length_32(text.size()));
     put_bytes(std::as_bytes(std::span(text)));
   }
   void align(std::size_t alignment) { out_.resize((out_.size() + alignment - 1) / alignment * alignment); }

@@ -1,14 +1,17 @@
 #include "store/dedupe.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <map>
 #include <numeric>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
 #include "mmap/mapping.h"
+#include "mmap/seeded_bug.h"
 #include "store/parallel.h"
 #include "store/source.h"
 
@@ -25,13 +28,18 @@ static_assert(compare_piece_bytes % leaf_bytes == 0 && compare_task_bytes % comp
 // all alike.
 constexpr std::size_t alike_max = 16;
 
+bool are_equal(const std::byte* a, const std::byte* b, std::size_t size) {
+  if (seeded_bug("dedupe_by_digest")) return digest_bytes({a, size}) == digest_bytes({b, size});
+  return std::memcmp(a, b, size) == 0;
+}
+
 bool equals_memory(const SlotDraft& slot, const std::byte* stored) {
   std::vector<std::byte> buffer;
   bool is_worth_populating = false;  // once a first piece was equal, the rest is likely to be read, too
   for (std::uint64_t at = 0; at < slot.nbytes; at += compare_piece_bytes) {
     const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, slot.nbytes - at), buffer);
     if (is_worth_populating) populate_read(stored + at, piece.size());
-    if (std::memcmp(piece.data(), stored + at, piece.size()) != 0) return false;
+    if (!are_equal(piece.data(), stored + at, piece.size())) return false;
     is_worth_populating = true;
   }
   return true;
@@ -43,7 +51,7 @@ bool equals_source(const SlotDraft& a, const SlotDraft& b) {
     const std::uint64_t size = std::min(compare_piece_bytes, a.nbytes - at);
     const auto piece_a = source_piece(a, at, size, buffer_a);
     const auto piece_b = source_piece(b, at, size, buffer_b);
-    if (std::memcmp(piece_a.data(), piece_b.data(), size) != 0) return false;
+    if (!are_equal(piece_a.data(), piece_b.data(), size)) return false;
   }
   return true;
 }
@@ -75,25 +83,83 @@ std::vector<std::optional<std::uint32_t>> parent_slots(const Draft& draft, const
   return slots;
 }
 
-// A long slot and the parent's at the same path, granule by granule.
+// What a slot of the draft is compared with: the parent's at the same path, or the one that its memory was loaded from.
+struct Base {
+  const SnapshotState* snapshot = nullptr;  // nothing, if null
+  std::uint32_t slot = 0;
+  const std::byte* data() const { return snapshot->slot_data(slot); }
+  std::uint64_t nbytes() const { return snapshot->layout().slot_bytes(slot); }
+};
+
+bool is_at_the_same_place(const SnapshotState& a, const format::Extent& in_a, const SnapshotState& b,
+                          const format::Extent& in_b) {
+  return in_a.offset == in_b.offset && a.reference(in_a.segment).uuid == b.reference(in_b.segment).uuid;
+}
+
+// For each leaf of `loaded` whether it is untouched and the base has those very bytes: a place in a segment, which
+// never changes. REQUIRES: both are as long.
+std::vector<std::uint8_t> known_equal(const LoadedSlot& loaded, const Base& base) {
+  assert(loaded.snapshot->layout().slot_bytes(loaded.slot) == base.nbytes());
+  std::vector<std::uint8_t> is_known = loaded.is_untouched;
+  Placement in_loaded = loaded.snapshot->placement(loaded.slot);
+  Placement in_base = base.snapshot->placement(base.slot);
+  std::uint64_t at = 0;
+  for (auto a = in_loaded.begin(), b = in_base.begin(); a != in_loaded.end();) {
+    const std::uint64_t size = std::min(a->size, b->size);
+    if (!is_at_the_same_place(*loaded.snapshot, *a, *base.snapshot, *b)) {
+      for (std::uint64_t leaf = at / leaf_bytes; leaf * leaf_bytes < at + size; ++leaf) is_known[leaf] = 0;
+    }
+    at += size;
+    for (auto* extent : {&a, &b}) {
+      (*extent)->offset += size;
+      (*extent)->size -= size;
+      if ((*extent)->size == 0) ++*extent;
+    }
+  }
+  return is_known;
+}
+
+bool is_any(const std::vector<std::uint8_t>& flags) {
+  return std::any_of(flags.begin(), flags.end(), [](std::uint8_t is) { return is != 0; });
+}
+
+bool is_all(const std::vector<std::uint8_t>& flags) {
+  return std::all_of(flags.begin(), flags.end(), [](std::uint8_t is) { return is != 0; });
+}
+
+// A long slot and its base, granule by granule.
 struct Comparison {
   std::uint32_t slot;
-  std::uint32_t parent_slot;
+  Base base;
   const std::byte* stored;
   std::uint64_t common_bytes;  // of the granules that both have in full, and of the last one if both end with it
+  std::vector<std::uint8_t> is_known;  // to be equal, without a look; empty: none
   std::vector<std::uint8_t> is_equal;
 };
+
+// From `begin` on, the granules that have to be looked at, as far as one piece goes; empty at `end`.
+std::pair<std::uint64_t, std::uint64_t> next_unknown(const Comparison& comparison, std::uint64_t begin,
+                                                     std::uint64_t end) {
+  const auto is_known = [&](std::uint64_t at) {
+    return !comparison.is_known.empty() && comparison.is_known[at / leaf_bytes] != 0;
+  };
+  while (begin < end && is_known(begin)) begin += leaf_bytes;
+  std::uint64_t stop = begin;
+  while (stop < end && stop - begin < compare_piece_bytes && !is_known(stop)) stop += leaf_bytes;
+  return {std::min(begin, end), std::min(stop, end)};
+}
 
 // Sets `is_equal` for [begin, end).
 void compare_granules(Comparison& comparison, const SlotDraft& slot, std::uint64_t begin, std::uint64_t end) {
   std::vector<std::byte> buffer;
   bool is_worth_populating = false;  // where the granule before was equal, the next ones are likely to be read, too
-  for (std::uint64_t at = begin; at < end; at += compare_piece_bytes) {
-    const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, end - at), buffer);
+  for (auto [at, stop] = next_unknown(comparison, begin, end); at < stop;
+       std::tie(at, stop) = next_unknown(comparison, stop, end)) {
+    const auto piece = source_piece(slot, at, stop - at, buffer);
     if (is_worth_populating) populate_read(comparison.stored + at, piece.size());
     for (std::uint64_t in = 0; in < piece.size(); in += leaf_bytes) {
       const std::uint64_t size = std::min(leaf_bytes, piece.size() - in);
-      is_worth_populating = std::memcmp(piece.data() + in, comparison.stored + at + in, size) == 0;
+      is_worth_populating = are_equal(piece.data() + in, comparison.stored + at + in, size);
       comparison.is_equal[(at + in) / leaf_bytes] = is_worth_populating;
     }
   }
@@ -116,10 +182,6 @@ bool is_worth_comparing(const Comparison& comparison, const SlotDraft& slot) {
 
 std::uint64_t common_bytes(std::uint64_t nbytes, std::uint64_t parent_bytes) {
   return nbytes == parent_bytes ? nbytes : std::min(nbytes, parent_bytes) / leaf_bytes * leaf_bytes;
-}
-
-bool is_all_equal(const Comparison& comparison) {
-  return std::all_of(comparison.is_equal.begin(), comparison.is_equal.end(), [](std::uint8_t is) { return is != 0; });
 }
 
 class Finder {
@@ -153,31 +215,81 @@ class Finder {
     }
     const auto candidates = parent_slots(in_.draft, in_.parent);
     std::vector<Comparison> comparisons;
-    std::vector<std::uint32_t> short_slots;
+    std::vector<ShortSlot> short_slots;
     for (std::uint32_t slot = 0; slot < candidates.size(); ++slot) {
       const std::uint64_t nbytes = in_.draft.slots[slot].nbytes;
-      if (candidates[slot] && nbytes >= stitched_from_bytes) {
-        const std::uint64_t common = common_bytes(nbytes, in_.parent->layout().slot_bytes(*candidates[slot]));
-        comparisons.push_back({slot, *candidates[slot], in_.parent->slot_data(*candidates[slot]), common,
+      if (nbytes == 0) continue;
+      auto [base, is_known] = choose_base(slot, candidates[slot]);
+      if (base.snapshot != nullptr && nbytes >= stitched_from_bytes) {
+        comparisons.push_back({slot, base, base.data(), common_bytes(nbytes, base.nbytes()), std::move(is_known),
                                std::vector<std::uint8_t>(leaf_count(nbytes))});
-      } else if (nbytes != 0) {
-        short_slots.push_back(slot);
+        if (!comparisons.back().is_known.empty()) comparisons.back().is_equal = comparisons.back().is_known;
+      } else {
+        short_slots.push_back({slot, base, !is_known.empty() && is_all(is_known)});
       }
     }
-    compare_short(short_slots, candidates);
+    compare_short(short_slots);
     compare_long(comparisons);
     keep_within_budgets();
   }
 
-  void compare_short(const std::vector<std::uint32_t>& slots,
-                     const std::vector<std::optional<std::uint32_t>>& candidates) {
-    parallel_for(slots.size(), threads_for_bytes(total_bytes(slots)), [&](std::size_t i) {
-      const std::uint32_t index = slots[i];
+  // What the slot is compared with, and which of its leaves are known to be equal to that (empty: none).
+  struct Chosen {
+    Base base;
+    std::vector<std::uint8_t> is_known;
+  };
+  Chosen choose_base(std::uint32_t slot, const std::optional<std::uint32_t>& parent_slot) {
+    const Base parent = parent_slot ? Base{in_.parent, *parent_slot} : Base{};
+    const SlotDraft& draft = in_.draft.slots[slot];
+    const auto all = [&] { return std::vector<std::uint8_t>(leaf_count(draft.nbytes), 1); };
+    if (parent.snapshot != nullptr && parent.nbytes() == draft.nbytes && !draft.source.read &&
+        draft.source.memory.data() == parent.data())
+      return {parent, all()};  // the parent's own memory, which is read-only
+    const LoadedSlot* const loaded = slot < in_.loaded.size() && in_.loaded[slot] ? &*in_.loaded[slot] : nullptr;
+    if (loaded == nullptr || !is_any(loaded->is_untouched)) return {parent, {}};
+    if (parent.snapshot != nullptr && parent.nbytes() == draft.nbytes) {
+      auto is_known = known_equal(*loaded, parent);
+      const bool is_whole = is_all(loaded->is_untouched);
+      if (is_whole ? is_all(is_known) : is_any(is_known)) return {parent, std::move(is_known)};
+    }
+    // The parent has nothing of what was loaded, as when another ref is committed to; or all of it is as it was loaded,
+    // and so is in the store.
+    const SnapshotState* const origin = reopened(*loaded->snapshot);
+    if (origin == nullptr) return {parent, {}};
+    const Base base{origin, loaded->slot};
+    return {base, known_equal(*loaded, base)};
+  }
+
+  // Null if this store has not got the snapshot that was loaded.
+  const SnapshotState* reopened(const SnapshotState& loaded) {
+    const auto [found, is_new] = reopened_.try_emplace(&loaded);
+    if (!is_new) return found->second;
+    auto opened = in_.reopen ? in_.reopen(loaded) : nullptr;
+    if (opened == nullptr) return nullptr;
+    for (const auto& segment : opened->segments()) {
+      if (segment != nullptr) result_.kept.push_back(segment);
+    }
+    result_.bases.push_back(std::move(opened));
+    found->second = result_.bases.back().get();
+    return found->second;
+  }
+
+  struct ShortSlot {
+    std::uint32_t slot;
+    Base base;
+    bool is_known;  // to be equal
+    std::uint64_t bytes_to_read(const Draft& draft) const { return is_known ? 0 : draft.slots[slot].nbytes; }
+  };
+
+  void compare_short(const std::vector<ShortSlot>& slots) {
+    std::uint64_t bytes = 0;
+    for (const ShortSlot& s : slots) bytes += s.bytes_to_read(in_.draft);
+    parallel_for(slots.size(), threads_for_bytes(bytes), [&](std::size_t i) {
+      const auto& [index, base, is_known] = slots[i];
       const SlotDraft& slot = in_.draft.slots[index];
-      const auto candidate = candidates[index];
-      if (candidate && in_.parent->layout().slot_bytes(*candidate) == slot.nbytes &&
-          equals_memory(slot, in_.parent->slot_data(*candidate))) {
-        use_parent_slot(index, *candidate);
+      const bool is_as_long = base.snapshot != nullptr && base.nbytes() == slot.nbytes;
+      if (is_as_long && (is_known || equals_memory(slot, base.data()))) {
+        use_base_slot(index, base);
       } else {
         make_fresh(index);
       }
@@ -205,23 +317,19 @@ class Finder {
 
   void decide(const Comparison& comparison) {
     const SlotDraft& slot = in_.draft.slots[comparison.slot];
-    if (comparison.common_bytes == slot.nbytes && is_all_equal(comparison)) {
-      return use_parent_slot(comparison.slot, comparison.parent_slot);
+    if (comparison.common_bytes == slot.nbytes && is_all(comparison.is_equal)) {
+      return use_base_slot(comparison.slot, comparison.base);
     }
     SlotOrigin& origin = result_.slots[comparison.slot];
-    origin.pieces = plan_pieces(slot.nbytes, comparison.is_equal, parent_extents(comparison.parent_slot));
+    origin.pieces = plan_pieces(slot.nbytes, comparison.is_equal, extents_of(comparison.base));
     if (origin.pieces.empty()) return make_fresh(comparison.slot);
     origin.kind = Kind::stitched;
-    origin.parent_slot = comparison.parent_slot;
+    origin.base = comparison.base.snapshot;
+    origin.base_slot = comparison.base.slot;
     in_.add_progress(slot.nbytes - bytes_to_write(origin.pieces));
   }
 
   void make_fresh(std::uint32_t slot) { result_.slots[slot] = SlotOrigin{.sketch = sketch_of(in_.draft.slots[slot])}; }
-
-  std::uint64_t total_bytes(const std::vector<std::uint32_t>& slots) const {
-    return std::accumulate(slots.begin(), slots.end(), std::uint64_t{0},
-                           [&](std::uint64_t sum, std::uint32_t slot) { return sum + in_.draft.slots[slot].nbytes; });
-  }
 
   std::size_t piece_count(std::uint32_t slot) const {
     const SlotOrigin& origin = result_.slots[slot];
@@ -315,21 +423,22 @@ class Finder {
     return slots;
   }
 
-  std::vector<StoredExtent> parent_extents(std::uint32_t parent_slot) const {
+  static std::vector<StoredExtent> extents_of(const Base& base) {
     std::vector<StoredExtent> extents;
-    for (const format::Extent& extent : in_.parent->placement(parent_slot)) {
-      extents.push_back({in_.parent->reference(extent.segment), extent.offset, extent.size});
+    for (const format::Extent& extent : base.snapshot->placement(base.slot)) {
+      extents.push_back({base.snapshot->reference(extent.segment), extent.offset, extent.size});
     }
     return extents;
   }
 
-  void use_parent_slot(std::uint32_t slot, std::uint32_t parent_slot) {
+  void use_base_slot(std::uint32_t slot, const Base& base) {
     SlotOrigin& origin = result_.slots[slot];
     origin.kind = Kind::stored;
-    origin.key = in_.parent->keys()[parent_slot];
-    origin.data = in_.parent->slot_data(parent_slot);
-    origin.parent_slot = parent_slot;
-    origin.extents = parent_extents(parent_slot);
+    origin.key = base.snapshot->keys()[base.slot];
+    origin.data = base.data();
+    origin.base = base.snapshot;
+    origin.base_slot = base.slot;
+    origin.extents = extents_of(base);
     in_.add_progress(in_.draft.slots[slot].nbytes);
   }
 
@@ -389,6 +498,7 @@ class Finder {
   const DedupeInputs& in_;
   DedupeResult result_;
   std::unordered_map<std::uint64_t, OpenSegment> open_;
+  std::unordered_map<const SnapshotState*, const SnapshotState*> reopened_;
   std::set<Digest> drawn_on_;  // segments that the new snapshot refers to so far
 };
 

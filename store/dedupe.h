@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "store/catalog.h"
+#include "store/loaded_memory.h"
 #include "store/segment.h"
 #include "store/snapshot_state.h"
 #include "store/stitching.h"
@@ -26,8 +27,9 @@ struct SlotOrigin {
   std::vector<StoredExtent> extents{};
   Digest key{};
   const std::byte* data = nullptr;  // mapped, in a segment kept by DedupeResult
-  // stored: the slot of the parent that it equals; stitched: that it was compared with
-  std::optional<std::uint32_t> parent_slot{};
+  // stored: the slot that it equals, if that was found by path or by address; stitched: that it was compared with
+  const SnapshotState* base = nullptr;  // the parent, or one kept by DedupeResult
+  std::optional<std::uint32_t> base_slot{};
   std::vector<StitchedPiece> pieces{};  // stitched
   std::uint32_t same_slot = 0;          // same_as_slot: an earlier fresh slot of the draft with equal bytes
   std::uint64_t sketch = 0;             // fresh
@@ -37,6 +39,7 @@ struct SlotOrigin {
 struct DedupeResult {
   std::vector<SlotOrigin> slots;
   std::vector<std::shared_ptr<const Segment>> kept;  // keeps `data` mapped, whatever happens to the files
+  std::vector<std::shared_ptr<const SnapshotState>> bases;
 };
 
 struct DedupeInputs {
@@ -47,6 +50,10 @@ struct DedupeInputs {
   // A segment by its sequence; null if it is not there any more.
   std::function<std::shared_ptr<const Segment>(std::uint64_t sequence)> segment;
   std::function<void(std::uint64_t bytes)> add_progress;
+  // By slot of the draft, or empty: what was loaded, and is not read where it is as it was.
+  std::vector<std::optional<LoadedSlot>> loaded{};
+  // The same snapshot opened shared in the store that is committed to; null if that has not got it.
+  std::function<std::shared_ptr<const SnapshotState>(const SnapshotState& loaded)> reopen{};
 };
 
 // The row of the parent that stands for a row of the draft (same name), or nullopt.

@@ -13,6 +13,7 @@ namespace {
 using format::SectionKind;
 
 const char* action_of(const StoreEvent& event) {
+  if (!event.unreadable.empty()) return "unreadable";
   if (event.is_commit) return "commit";
   switch (event.record.kind) {
     case JournalKind::set_ref:
@@ -35,6 +36,7 @@ ReflogEntry entry_of(const StoreEvent& event) {
   if (record.target != SnapshotId{}) entry.id = record.target;
   if (record.previous && record.previous->id != SnapshotId{}) entry.previous = record.previous->id;
   entry.undoes = record.undoes;
+  entry.error = event.unreadable;
   for (const ForgottenSnapshot& snapshot : record.snapshots) entry.snapshots.push_back(snapshot.id);
   return entry;
 }
@@ -60,12 +62,25 @@ class Undo {
     const EventReader events(store_, mutation_.journal_bytes());
     std::set<std::uint64_t> undone;
     for (std::uint64_t sequence = mutation_.sequence() - 1; sequence > 0; --sequence) {
+      if (undone.contains(sequence)) continue;
       const auto event = events.at(sequence);
-      if (!event || undone.contains(sequence)) continue;
+      if (!event || is_void(*event)) continue;
       if (!event->record.undoes) return *event;
       undone.insert(*event->record.undoes);
     }
     throw Error(ErrorKind::not_found, {.what = "there is nothing to undo", .file = store_.path().string()});
+  }
+
+  // What cannot be read cannot be taken back. It is passed over only where no ref stands where it was put by it: after
+  // a repair, say.
+  bool is_void(const StoreEvent& event) const {
+    if (event.unreadable.empty()) return false;
+    const RefRow* const ref = mutation_.find_ref_set_by(event.record.sequence);
+    if (ref == nullptr) return true;
+    throw Error(ErrorKind::corrupt,
+                {.what = "the newest mutation, of '" + ref->name + "', cannot be read: " + event.unreadable,
+                 .file = store_.path().string(),
+                 .hint = "run `tenon repair`, or put the ref elsewhere with `tenon ref set`"});
   }
 
   void take_back(const StoreEvent& event) {
@@ -145,27 +160,41 @@ class Undo {
 
 }  // namespace
 
+namespace {
+
+// nullopt if gc has thinned it.
+std::optional<StoreEvent> commit_in(const File& file, std::uint64_t sequence) {
+  const auto segment = Segment::read(file);
+  if (!segment->has_section(SectionKind::record)) return std::nullopt;
+  const Record snapshot = decode_record(segment->section(SectionKind::record), segment->path().string(),
+                                        segment->section_offset(SectionKind::record));
+  const CommitSection commit = decode_commit_section(*segment);
+  return StoreEvent{.record = {.kind = JournalKind::set_ref,
+                               .sequence = sequence,
+                               .ref = commit.ref,
+                               .target = snapshot.info.id,
+                               .at_ns = snapshot.info.created_at_ns,
+                               .previous = PreviousRef{commit.previous_tip.value_or(SnapshotId{}), false}},
+                    .is_commit = true};
+}
+
+}  // namespace
+
 EventReader::EventReader(const StoreState& store, std::uint64_t journal_bytes) : store_(store) {
   for (JournalRecord& record : read_journal(store.paths().journal(), store.store_id(), journal_bytes).records)
     records_.emplace(record.sequence, std::move(record));
 }
 
 std::optional<StoreEvent> EventReader::at(std::uint64_t sequence) const {
-  if (const auto found = records_.find(sequence); found != records_.end()) return StoreEvent{found->second, false};
+  if (const auto found = records_.find(sequence); found != records_.end()) return StoreEvent{.record = found->second};
   const auto file = File::try_open(store_.paths().segment_directory().file_of(sequence));
   if (!file) return std::nullopt;
-  const auto segment = Segment::open(*file);
-  if (!segment->has_section(SectionKind::record)) return std::nullopt;  // thinned by gc
-  const Record snapshot = decode_record(segment->section(SectionKind::record), segment->path().string(),
-                                        segment->section_offset(SectionKind::record));
-  const CommitSection commit = decode_commit_section(*segment);
-  return StoreEvent{{.kind = JournalKind::set_ref,
-                     .sequence = sequence,
-                     .ref = commit.ref,
-                     .target = snapshot.info.id,
-                     .at_ns = snapshot.info.created_at_ns,
-                     .previous = PreviousRef{commit.previous_tip.value_or(SnapshotId{}), false}},
-                    true};
+  try {
+    return commit_in(*file, sequence);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::too_new) throw;
+    return StoreEvent{.record = {.sequence = sequence}, .unreadable = error.what()};
+  }
 }
 
 std::vector<ReflogEntry> read_reflog(const StoreState& store, std::string_view ref, std::size_t limit) {
@@ -179,7 +208,9 @@ std::vector<ReflogEntry> read_reflog(const StoreState& store, std::string_view r
   std::vector<ReflogEntry> entries;
   for (std::uint64_t sequence = newest; sequence > 0 && entries.size() < limit; --sequence) {
     const auto event = events.at(sequence);
-    if (!event || (!ref.empty() && event->record.ref != ref)) continue;
+    if (!event) continue;
+    const bool may_be_of_ref = ref.empty() || event->record.ref == ref || !event->unreadable.empty();
+    if (!may_be_of_ref) continue;
     entries.push_back(entry_of(*event));
   }
   return entries;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 
 #include "store/journal.h"
 #include "store/store_state.h"
@@ -13,13 +14,15 @@ namespace tenon {
 struct StoreEvent {
   JournalRecord record;  // of a commit: set_ref with sequence, time, ref, target and what was there before
   bool is_commit = false;
+  std::string unreadable{};  // why; then of the record only the sequence is known
 };
 
 // Reads the journal once, and a segment for each commit that is asked for.
 class EventReader {
  public:
   EventReader(const StoreState& store, std::uint64_t journal_bytes);
-  // nullopt for a number whose segment gc has taken, and for one that no mutation has.
+  // nullopt for a number whose segment gc has taken, and for one that no mutation has. A damaged segment is told, not
+  // thrown.
   std::optional<StoreEvent> at(std::uint64_t sequence) const;
 
  private:

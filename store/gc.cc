@@ -5,15 +5,10 @@
 #include <set>
 
 #include "mmap/lock.h"
-#include "store/du.h"
+#include "mmap/seeded_bug.h"
 #include "store/failpoint.h"
+#include "store/gc_plan.h"
 #include "store/history.h"
-#include "store/journal.h"
-#include "store/live_ranges.h"
-#include "store/marks.h"
-#include "store/mutation.h"
-#include "store/seeded_bug.h"
-#include "store/sparse_copy.h"
 
 namespace tenon {
 
@@ -48,7 +43,7 @@ class Collector {
   bool round(const FileLock& alone) {
     failpoint("gc.before_mark");
     mark();
-    plan();
+    plans_ = plan_segments(store_, *marks_, candidates_);
     if (options_.dry_run) {
       count_plan();
       return false;
@@ -66,13 +61,16 @@ class Collector {
     marks_ = std::make_unique<Marks>(store_);
     remaining_.clear();
     parents_.clear();
+    // A commit may be newer than the list of snapshots, yet in that of the segments.
+    const std::uint64_t marked_sequence = store_.catalog().read().root().sequence;
     const auto snapshots = remaining_snapshots(store_);
     std::unordered_set<std::uint64_t> candidates;
     {
       const CatalogReader reader = store_.catalog().read();
       forgotten_ = reader.forgotten();
-      for (const auto& [sequence, row] : reader.segments()) candidates.insert(sequence);
-      marked_sequence_ = reader.root().sequence;
+      for (const auto& [sequence, row] : reader.segments()) {
+        if (sequence <= marked_sequence) candidates.insert(sequence);
+      }
     }
     for (const RemainingSnapshot& snapshot : snapshots) candidates.erase(snapshot.sequence);
     marks_->restrict_to(candidates);
@@ -87,50 +85,10 @@ class Collector {
     parents_.insert(record.info.parents.begin(), record.info.parents.end());
   }
 
-  // What each candidate is worth, and which parts of it must stay.
-  struct Plan {
-    std::uint64_t sequence = 0;
-    format::SegmentReference reference{};
-    KeptParts kept{};
-    std::uint64_t gain = 0;
-    std::vector<std::uint64_t> dead{};  // places in the storages table; of a segment that goes whole, none
-    std::unique_ptr<SparseCopy> copy{};
-  };
-
-  void plan() {
-    plans_.clear();
-    for (const std::uint64_t sequence : candidates_) {
-      // A commit may be newer than the list of snapshots, yet in that of the segments.
-      if (sequence > marked_sequence_) continue;
-      const auto path = store_.paths().segment_directory().file_of(sequence);
-      if (!file_exists(path)) continue;  // its row goes when nobody needs it; else it is damage, and verify's
-      Plan plan{.sequence = sequence, .kept = marks_->kept(sequence)};
-      try {
-        const auto segment = Segment::open(path);
-        plan.reference = segment->reference();
-        plan.gain = gain_of_taking(*segment, plan.kept);
-        if (!plan.kept.is_empty()) plan.dead = dead_storages(*segment, plan.kept);
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::corrupt) throw;
-        plan.gain = plan.kept.is_empty() ? blocks_of(path) : 0;  // what nobody needs may go, damaged or not
-      }
-      if (plan.gain != 0) plans_.push_back(std::move(plan));
-    }
-  }
-
-  static std::vector<std::uint64_t> dead_storages(const Segment& segment, const KeptParts& kept) {
-    std::vector<std::uint64_t> dead;
-    const auto storages = segment.storages();
-    for (std::size_t i = 0; i < storages.size(); ++i) {
-      if (!is_covered(kept.ranges, storages[i].offset, storages[i].nbytes)) dead.push_back(i);
-    }
-    return dead;
-  }
-
   void count_plan() {
     const CatalogReader reader = store_.catalog().read();
     for (const auto& [id, row] : forgotten_) report_.snapshots += reader.has_snapshot(id) ? 1 : 0;
-    for (const Plan& plan : plans_) {
+    for (const SegmentPlan& plan : plans_) {
       (plan.kept.is_empty() ? report_.segments_removed : report_.segments_thinned) += 1;
       report_.freed_bytes += plan.gain;
     }
@@ -140,7 +98,7 @@ class Collector {
   void write_copies() {
     has_lacked_space_ = false;
     report_.skipped.clear();
-    for (Plan& plan : plans_) {
+    for (SegmentPlan& plan : plans_) {
       if (plan.kept.is_empty()) continue;
       const auto segment = Segment::open(store_.paths().segment_directory().file_of(plan.sequence), &plan.reference);
       try {
@@ -151,7 +109,7 @@ class Collector {
         report_.skipped.push_back("no room to thin " + segment->path().filename().string());
       }
     }
-    std::erase_if(plans_, [](const Plan& plan) { return !plan.kept.is_empty() && !plan.copy; });
+    std::erase_if(plans_, [](const SegmentPlan& plan) { return !plan.kept.is_empty() && !plan.copy; });
   }
 
   // --- steps 2 to 4. False if there is a rest, or all must be marked anew.
@@ -175,9 +133,14 @@ class Collector {
     }
     mark_newer(mutation);
     drop_plans_overtaken();
-    find_strays(mutation);
+    strays_ = find_strays(store_, mutation);
     const bool is_all = delete_rows(mutation, batch);
-    if (!forgotten_.empty() || !plans_.empty()) mutation.commit_index();
+    const bool has_work = !forgotten_.empty() || !plans_.empty();
+    if (seeded_bug("gc_unlinks_first")) {
+      remove_files();
+      failpoint("gc.before_unlink");
+    }
+    if (has_work) mutation.commit_index();
     failpoint("gc.before_unlink");
     remove_files();
     if (batch_ != SIZE_MAX) batch_ *= 2;
@@ -208,7 +171,7 @@ class Collector {
   }
 
   void drop_plans_overtaken() {
-    std::erase_if(plans_, [this](const Plan& plan) {
+    std::erase_if(plans_, [this](const SegmentPlan& plan) {
       if (revived_.contains(plan.sequence)) return true;
       const KeptParts needed = marks_->kept(plan.sequence);
       return plan.kept.is_empty() ? !needed.is_empty() : !plan.copy->kept().covers(needed);
@@ -264,8 +227,8 @@ class Collector {
   }
 
   void delete_segments(CatalogWriter& catalog) {
-    std::map<std::uint64_t, const Plan*> plans;
-    for (const Plan& plan : plans_) {
+    std::map<std::uint64_t, const SegmentPlan*> plans;
+    for (const SegmentPlan& plan : plans_) {
       plans[plan.sequence] = &plan;
       if (plan.kept.is_empty())
         catalog.delete_segment(plan.sequence);
@@ -283,7 +246,7 @@ class Collector {
 
   void remove_files() {
     const auto directory = store_.paths().segment_directory();
-    for (Plan& plan : plans_) {
+    for (SegmentPlan& plan : plans_) {
       if (plan.kept.is_empty()) {
         remove_file(directory.file_of(plan.sequence));
         ++report_.segments_removed;
@@ -310,47 +273,6 @@ class Collector {
     }
   }
 
-  // Segments that the catalog does not know, and that are not a lost index's fault: gc took their rows, and was killed.
-  void find_strays(Mutation& mutation) {
-    strays_.clear();
-    std::set<std::uint64_t> known;
-    for (const auto& [sequence, row] : mutation.catalog().segments()) known.insert(sequence);
-    std::optional<std::set<SnapshotId>> forgotten;
-    for (const std::string& name : list_directory(store_.paths().segments())) {
-      const auto sequence = parse_segment_file_name(name);
-      if (!sequence || *sequence >= mutation.sequence() || known.contains(*sequence)) continue;
-      if (!forgotten) forgotten = forgotten_in_journal(mutation.journal_bytes());
-      const auto path = store_.paths().segments() / name;
-      if (const auto size = occupied_if_stray(path, *forgotten)) strays_.emplace_back(path, *size);
-    }
-  }
-
-  std::set<SnapshotId> forgotten_in_journal(std::uint64_t journal_bytes) const {
-    std::set<SnapshotId> forgotten;
-    const auto journal = read_journal(store_.paths().journal(), store_.store_id(), journal_bytes);
-    for (const auto& [id, row] : forgotten_snapshots(journal.records)) forgotten.insert(id);
-    return forgotten;
-  }
-
-  // nullopt unless the truth says that its snapshot was forgotten.
-  std::optional<std::uint64_t> occupied_if_stray(const std::filesystem::path& path,
-                                                 const std::set<SnapshotId>& forgotten) const {
-    try {
-      const auto segment = Segment::open(path);
-      if (segment->footer().store_id != store_.store_id()) return std::nullopt;
-      if (segment->has_section(format::SectionKind::record)) {
-        const SnapshotId id = record_id(segment->section(format::SectionKind::record));
-        if (!forgotten.contains(id)) return std::nullopt;
-      } else if (!segment->has_section(format::SectionKind::live)) {
-        return std::nullopt;
-      }
-      return occupied_bytes(*segment);
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::too_new) return std::nullopt;  // verify's
-      throw;
-    }
-  }
-
   StoreState& store_;
   const GcOptions& options_;
   std::filesystem::path lock_path_;
@@ -361,11 +283,10 @@ class Collector {
   std::vector<std::pair<SnapshotId, ForgottenRow>> forgotten_;
   std::vector<std::uint64_t> candidates_;  // segments whose own snapshot does not remain
   std::set<std::uint64_t> revived_;        // segments whose own snapshot came back
-  std::uint64_t marked_sequence_ = 0;
-  std::vector<Plan> plans_;
+  std::vector<SegmentPlan> plans_;
   std::size_t batch_ = SIZE_MAX;
   bool has_lacked_space_ = false;
-  std::vector<std::pair<std::filesystem::path, std::uint64_t>> strays_;
+  std::vector<StraySegment> strays_;
 };
 
 }  // namespace

@@ -37,19 +37,18 @@ std::vector<std::byte> encode_attachments(std::span<const AttachmentDraft> attac
   return out.take();
 }
 
+// Step by step: write, bind, count.
 class Ingestion {
  public:
-  Ingestion(const IngestInputs& inputs, SegmentWriter& writer)
-      : in_(inputs), draft_(inputs.draft), writer_(writer), statistics_(inputs.draft.tensors.size()) {}
+  Ingestion(const IngestInputs& inputs, SegmentWriter& writer) : in_(inputs), draft_(inputs.draft), writer_(writer) {
+    out_.statistics.resize(draft_.tensors.size());
+  }
 
-  Ingested run() {
+  StoredSlots run() {
     out_.binding.segments.push_back({writer_.uuid(), 0, 0});  // entry 0: the segment being written
     write_fresh();
     bind_slots();
-    add_sections();
     if (in_.statistics) complete_statistics();
-    add_statistics_and_attachments();
-    describe();
     return std::move(out_);
   }
 
@@ -64,19 +63,19 @@ class Ingestion {
     for (std::uint32_t slot = 0; slot < draft_.slots.size(); ++slot) {
       StorageToWrite storage{slot, origin(slot).sketch, parts_to_write(slot)};
       if (storage.parts.empty()) continue;
+      if (!in_.placed.empty()) storage.placed_at = in_.placed[slot];
       write_index_[slot] = static_cast<std::uint32_t>(to_write.size());
       first_storage_[slot] = storages;
       storages += storage.parts.size();
-      for (const SlotRange& part : storage.parts) out_.written_bytes += part.end - part.begin;
+      for (const SlotRange& part : storage.parts) out_.counts.written_bytes += part.end - part.begin;
       to_write.push_back(std::move(storage));
     }
-    out_.written_storages = static_cast<std::uint32_t>(to_write.size());
+    out_.counts.written_storages = static_cast<std::uint32_t>(to_write.size());
     if (in_.statistics) add_ranges(to_write);
-    WrittenStorages written = write_storages(draft_, to_write, writer_, statistics_, in_.add_progress, in_.is_durable);
+    WrittenStorages written =
+        write_storages(draft_, to_write, writer_, out_.statistics, in_.add_progress, in_.is_durable);
     out_.storages = std::move(written.storages);
-    leaves_ = std::move(written.leaves);
-    writer_.add_section(SectionKind::storages, std::as_bytes(std::span(out_.storages)));
-    if (!leaves_.empty()) writer_.add_section(SectionKind::leaves, std::as_bytes(std::span(leaves_)));
+    out_.leaves = std::move(written.leaves);
   }
 
   std::vector<SlotRange> parts_to_write(std::uint32_t slot) const {
@@ -98,14 +97,11 @@ class Ingestion {
   }
 
   void bind_slots() {
-    std::vector<Digest> keys(draft_.slots.size());
+    out_.keys.resize(draft_.slots.size());
     out_.binding.slots.resize(draft_.slots.size());
     for (std::uint32_t slot = 0; slot < draft_.slots.size(); ++slot) {
-      keys[slot] = draft_.slots[slot].nbytes == 0 ? digest_bytes({}) : bind(slot, out_.binding.slots[slot]);
+      out_.keys[slot] = draft_.slots[slot].nbytes == 0 ? digest_bytes({}) : bind(slot, out_.binding.slots[slot]);
     }
-    const auto bytes = std::as_bytes(std::span(keys));
-    out_.keys_section.assign(bytes.begin(), bytes.end());
-    out_.record.keys = digest_bytes(bytes);
   }
 
   // Says where the slot's bytes are, and returns its key.
@@ -145,7 +141,7 @@ class Ingestion {
         add_written_leaves(leaves, entry);
       }
     }
-    out_.reused_bytes += nbytes - bytes_to_write(origin(slot).pieces);
+    out_.counts.reused_bytes += nbytes - bytes_to_write(origin(slot).pieces);
     return combine_leaves(leaves, nbytes);
   }
 
@@ -156,16 +152,16 @@ class Ingestion {
   void add_written_leaves(std::vector<Digest>& leaves, const format::StorageEntry& entry) const {
     const std::uint64_t count = leaf_count(entry.nbytes);
     if (count == 1) return leaves.push_back(entry.key);
-    const auto first = leaves_.begin() + static_cast<std::ptrdiff_t>(entry.first_leaf);
+    const auto first = out_.leaves.begin() + static_cast<std::ptrdiff_t>(entry.first_leaf);
     leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(count));
   }
 
-  // The parent's leaves were digested when they were written, and its bytes are equal. Where its table is not to be
+  // The base's leaves were digested when they were written, and its bytes are equal. Where its table is not to be
   // believed, the bytes are digested again.
   void add_stored_leaves(std::vector<Digest>& leaves, std::uint32_t slot, const StitchedPiece& piece) {
-    const std::vector<Digest>& parent = parent_leaves(*origin(slot).parent_slot);
-    if (!parent.empty()) {
-      const auto first = parent.begin() + static_cast<std::ptrdiff_t>(piece.begin / leaf_bytes);
+    const std::vector<Digest>& base = base_leaves(origin(slot));
+    if (!base.empty()) {
+      const auto first = base.begin() + static_cast<std::ptrdiff_t>(piece.begin / leaf_bytes);
       leaves.insert(leaves.end(), first, first + static_cast<std::ptrdiff_t>(leaf_count(piece.size)));
       return;
     }
@@ -176,51 +172,25 @@ class Ingestion {
     }
   }
 
-  const std::vector<Digest>& parent_leaves(std::uint32_t parent_slot) {
-    const auto [found, is_new] = parent_leaves_.try_emplace(parent_slot);
-    if (is_new) found->second = in_.parent->slot_leaves(parent_slot);
+  const std::vector<Digest>& base_leaves(const SlotOrigin& from) {
+    const auto [found, is_new] = base_leaves_.try_emplace({from.base, *from.base_slot});
+    if (is_new) found->second = from.base->slot_leaves(*from.base_slot);
     return found->second;
   }
 
   void count_reused(std::uint64_t nbytes) {
-    out_.reused_bytes += nbytes;
-    ++out_.reused_storages;
+    out_.counts.reused_bytes += nbytes;
+    ++out_.counts.reused_storages;
   }
 
-  // Layout and structure that the parent has already are referred to, not written again.
-  std::uint32_t share_or_add(SectionKind kind, std::span<const std::byte> bytes, const Digest& digest,
-                             const Digest* parent_digest, std::uint32_t parent_segment) {
-    if (parent_digest != nullptr && *parent_digest == digest) {
-      return out_.binding.segment_index(in_.parent->reference(parent_segment));
-    }
-    writer_.add_section(kind, bytes);
-    return 0;
-  }
-
-  void add_sections() {
-    const SnapshotState* parent = in_.parent;
-    const auto layout = encode_layout(draft_);
-    out_.record.layout = digest_bytes(layout);
-    out_.record.structure = digest_bytes(draft_.structure);
-    out_.binding.layout_segment =
-        share_or_add(SectionKind::layout, layout, out_.record.layout, parent ? &parent->record().layout : nullptr,
-                     parent ? parent->binding().layout_segment() : 0);
-    out_.binding.structure_segment = share_or_add(SectionKind::structure, draft_.structure, out_.record.structure,
-                                                  parent ? &parent->record().structure : nullptr,
-                                                  parent ? parent->binding().structure_segment() : 0);
-    out_.binding_section = encode_binding(out_.binding);
-    writer_.add_section(SectionKind::keys, out_.keys_section);
-    writer_.add_section(SectionKind::binding, out_.binding_section);
-  }
-
-  // Rows that the writing pass did not count: of slots that were there already (from the parent's row over the same
+  // Rows that the writing pass did not count: of slots that were there already (from the base's row over the same
   // bytes, if it has the same geometry), of views with gaps, and of repeated objects.
   void complete_statistics() {
     std::vector<std::uint32_t> missing;
     std::uint64_t work = 0;
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
       const TensorDraft& tensor = draft_.tensors[row];
-      if (tensor.slot == no_slot || tensor.object || statistics_[row] || take_from_parent(row)) continue;
+      if (tensor.slot == no_slot || tensor.object || out_.statistics[row] || take_from_base(row)) continue;
       missing.push_back(row);
       work += draft_.slots[tensor.slot].nbytes;
     }
@@ -230,28 +200,28 @@ class Ingestion {
         const TensorDraft& tensor = draft_.tensors[missing[i]];
         std::vector<std::byte> buffer;
         const std::byte* data = slot_data(tensor.slot, fresh, buffer);
-        statistics_[missing[i]] = row_statistics(tensor, data, draft_.slots[tensor.slot].nbytes);
+        out_.statistics[missing[i]] = row_statistics(tensor, data, draft_.slots[tensor.slot].nbytes);
       });
     }
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
-      if (draft_.tensors[row].object) statistics_[row] = statistics_[*draft_.tensors[row].object];
+      if (draft_.tensors[row].object) out_.statistics[row] = out_.statistics[*draft_.tensors[row].object];
     }
   }
 
-  bool take_from_parent(std::uint32_t row) {
+  bool take_from_base(std::uint32_t row) {
     const TensorDraft& tensor = draft_.tensors[row];
     const SlotOrigin& from = origin(tensor.slot);
-    if (from.kind != Kind::stored || !from.parent_slot) return false;
-    const Layout& layout = in_.parent->layout();
-    const auto parent_row = parent_row_of(layout, tensor);
-    if (!parent_row || layout.slot(*parent_row) != *from.parent_slot || !has_same_geometry(layout, *parent_row, tensor))
+    if (from.kind != Kind::stored || !from.base_slot) return false;
+    const Layout& layout = from.base->layout();
+    const auto base_row = parent_row_of(layout, tensor);
+    if (!base_row || layout.slot(*base_row) != *from.base_slot || !has_same_geometry(layout, *base_row, tensor))
       return false;
     try {
-      statistics_[row] = in_.parent->statistics(*parent_row);
+      out_.statistics[row] = from.base->statistics(*base_row);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::corrupt) throw;  // damaged ones are computed anew
     }
-    return statistics_[row].has_value();
+    return out_.statistics[row].has_value();
   }
 
   // In one piece: as stored, or, of a stitched slot, as the draft gives it.
@@ -265,8 +235,72 @@ class Ingestion {
     return fresh.data() + (placement.empty() ? 0 : placement[0].offset);
   }
 
-  void add_statistics_and_attachments() {
-    if (in_.statistics) writer_.add_section(SectionKind::statistics, encode_statistics(statistics_));
+  const IngestInputs& in_;
+  const Draft& draft_;
+  SegmentWriter& writer_;
+  StoredSlots out_;
+  std::vector<std::uint32_t> write_index_;  // per slot: index among those that are written, or none
+  std::vector<std::size_t> first_storage_;  // per slot that is written: its first in out_.storages
+  std::map<std::pair<const SnapshotState*, std::uint32_t>, std::vector<Digest>> base_leaves_;
+};
+
+// The sections of a snapshot, and its record.
+class Description {
+ public:
+  Description(const Draft& draft, const SnapshotState* parent, StoredSlots slots, SegmentWriter& writer)
+      : draft_(draft), parent_(parent), slots_(std::move(slots)), writer_(writer) {}
+
+  Ingested run(bool statistics) {
+    out_.binding = std::move(slots_.binding);
+    add_storages();
+    add_layout_and_structure();
+    add_binding();
+    if (statistics) writer_.add_section(SectionKind::statistics, encode_statistics(slots_.statistics));
+    add_attachments();
+    describe();
+    out_.storages = std::move(slots_.storages);
+    out_.counts = slots_.counts;
+    return std::move(out_);
+  }
+
+ private:
+  void add_storages() {
+    writer_.add_section(SectionKind::storages, std::as_bytes(std::span(slots_.storages)));
+    if (!slots_.leaves.empty()) writer_.add_section(SectionKind::leaves, std::as_bytes(std::span(slots_.leaves)));
+  }
+
+  void add_layout_and_structure() {
+    const auto layout = encode_layout(draft_);
+    out_.record.layout = digest_bytes(layout);
+    out_.record.structure = digest_bytes(draft_.structure);
+    out_.binding.layout_segment =
+        share_or_add(SectionKind::layout, layout, out_.record.layout, parent_ ? &parent_->record().layout : nullptr,
+                     parent_ ? parent_->binding().layout_segment() : 0);
+    out_.binding.structure_segment = share_or_add(SectionKind::structure, draft_.structure, out_.record.structure,
+                                                  parent_ ? &parent_->record().structure : nullptr,
+                                                  parent_ ? parent_->binding().structure_segment() : 0);
+  }
+
+  // Layout and structure that the parent has already are referred to, not written again.
+  std::uint32_t share_or_add(SectionKind kind, std::span<const std::byte> bytes, const Digest& digest,
+                             const Digest* parent_digest, std::uint32_t parent_segment) {
+    if (parent_digest != nullptr && *parent_digest == digest) {
+      return out_.binding.segment_index(parent_->reference(parent_segment));
+    }
+    writer_.add_section(kind, bytes);
+    return 0;
+  }
+
+  void add_binding() {
+    const auto keys = std::as_bytes(std::span(slots_.keys));
+    out_.keys_section.assign(keys.begin(), keys.end());
+    out_.record.keys = digest_bytes(keys);
+    out_.binding_section = encode_binding(out_.binding);
+    writer_.add_section(SectionKind::keys, out_.keys_section);
+    writer_.add_section(SectionKind::binding, out_.binding_section);
+  }
+
+  void add_attachments() {
     if (draft_.attachments.empty()) return;
     const auto attachments = encode_attachments(draft_.attachments);
     out_.record.attachments = digest_bytes(attachments);
@@ -275,7 +309,7 @@ class Ingestion {
 
   void describe() {
     SnapshotInfo& info = out_.record.info;
-    info.created_at_ns = now_ns();
+    info.created_at_ns = draft_.created_at_ns.value_or(now_ns());
     info.step = draft_.step;
     info.message = draft_.message;
     info.meta = draft_.meta;
@@ -285,19 +319,20 @@ class Ingestion {
     for (const SlotDraft& slot : draft_.slots) info.nbytes += slot.nbytes;
   }
 
-  const IngestInputs& in_;
   const Draft& draft_;
+  const SnapshotState* parent_;
+  StoredSlots slots_;
   SegmentWriter& writer_;
   Ingested out_;
-  std::vector<std::uint32_t> write_index_;  // per slot: index among those that are written, or none
-  std::vector<std::size_t> first_storage_;  // per slot that is written: its first in out_.storages
-  std::vector<Digest> leaves_;              // of out_.storages
-  std::map<std::uint32_t, std::vector<Digest>> parent_leaves_;
-  std::vector<std::optional<Statistics>> statistics_;
 };
 
 }  // namespace
 
-Ingested ingest(const IngestInputs& inputs, SegmentWriter& writer) { return Ingestion(inputs, writer).run(); }
+StoredSlots store_slots(const IngestInputs& inputs, SegmentWriter& writer) { return Ingestion(inputs, writer).run(); }
+
+Ingested describe_slots(const Draft& draft, const SnapshotState* parent, StoredSlots slots, bool statistics,
+                        SegmentWriter& writer) {
+  return Description(draft, parent, std::move(slots), writer).run(statistics);
+}
 
 }  // namespace tenon

@@ -8,6 +8,8 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "mmap/seeded_bug.h"
+#include "store/codec.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
 
@@ -104,8 +106,8 @@ class StringTable {
   std::uint32_t intern(const std::string& text) {
     const auto [it, is_new] = indices_.try_emplace(text, static_cast<std::uint32_t>(begins_.size() - 1));
     if (is_new) {
+      begins_.push_back(length_32(bytes_.size() + text.size()));
       bytes_ += text;
-      begins_.push_back(static_cast<std::uint32_t>(bytes_.size()));
     }
     return it->second;
   }
@@ -251,10 +253,13 @@ bool is_inside(DType dtype, std::span<const std::int64_t> shape, std::span<const
   if (is_empty) return true;
   std::uint64_t bits = 0;
   if (__builtin_mul_overflow(static_cast<std::uint64_t>(last_element) + 1, std::uint64_t{dtype_info(dtype).bits},
-                             &bits))
+                             &bits) &&
+      !seeded_bug("product_unchecked"))
     return false;
   const std::uint64_t bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
-  return offset_bytes <= slot_bytes && bytes <= slot_bytes - offset_bytes;
+  if (seeded_bug("offset_unchecked")) return bytes <= slot_bytes;
+  const std::uint64_t room = slot_bytes - offset_bytes + (seeded_bug("size_check_off_by_one") ? 1 : 0);
+  return offset_bytes <= slot_bytes && bytes <= room;
 }
 
 void check_draft(const Draft& draft) {

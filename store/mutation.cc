@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-#include "store/seeded_bug.h"
+#include "mmap/seeded_bug.h"
 
 namespace tenon {
 
@@ -51,7 +51,7 @@ void Mutation::require_not_acknowledged(std::uint64_t sequence, const std::strin
 
 void Mutation::sweep_segment() {
   const auto stray = store_.paths().segment_directory().file_of(sequence());
-  if (!file_exists(stray)) return;
+  if (!file_exists(stray) || seeded_bug("loser_not_swept")) return;
   require_not_acknowledged(sequence(), stray.string());
   remove_file(stray);
   if (store_.is_durable()) sync_directory(store_.paths().segments());
@@ -60,7 +60,7 @@ void Mutation::sweep_segment() {
 void Mutation::sweep_journal() {
   File journal = File::open(store_.paths().journal(), File::Access::read_write);
   const std::uint64_t size = journal.size_bytes();
-  if (size == root_.journal_bytes) return;
+  if (size == root_.journal_bytes || seeded_bug("journal_not_swept")) return;
   if (size < root_.journal_bytes) {
     throw Error(ErrorKind::corrupt, {.what = "journal is shorter than the catalog says",
                                      .file = journal.path().string(),
@@ -75,6 +75,7 @@ void Mutation::sweep_journal() {
 
 // Only the newest change can lack its head: every earlier one was mended by the change after it.
 void Mutation::mend_newest_head() {
+  if (seeded_bug("head_not_mended")) return;
   const auto& heads = store_.paths().heads();
   for (const RefRow& ref : root_.refs) {
     if (ref.sequence != root_.sequence) continue;
@@ -112,6 +113,12 @@ std::optional<Head> Mutation::whole_head(const std::string& ref) const {
 const RefRow* Mutation::find_ref(std::string_view name) const noexcept {
   const auto found =
       std::find_if(root_.refs.begin(), root_.refs.end(), [&](const RefRow& row) { return row.name == name; });
+  return found == root_.refs.end() ? nullptr : &*found;
+}
+
+const RefRow* Mutation::find_ref_set_by(std::uint64_t sequence) const noexcept {
+  const auto found =
+      std::find_if(root_.refs.begin(), root_.refs.end(), [&](const RefRow& row) { return row.sequence == sequence; });
   return found == root_.refs.end() ? nullptr : &*found;
 }
 

@@ -30,6 +30,8 @@ class Mutation {
   std::uint64_t sequence() const noexcept { return root_.sequence + 1; }
   CatalogWriter& catalog() noexcept { return writer_; }
   const RefRow* find_ref(std::string_view name) const noexcept;
+  // The ref that stands where mutation `sequence` put it; null if there is none.
+  const RefRow* find_ref_set_by(std::uint64_t sequence) const noexcept;
   // Throws conflict unless `name` points to `expected` (nullopt: does not exist).
   void require_tip(std::string_view name, const std::optional<SnapshotId>& expected) const;
 

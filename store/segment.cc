@@ -1,10 +1,13 @@
 #include "store/segment.h"
 
+#include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cstring>
 
 #include "mmap/lock.h"
-#include "store/seeded_bug.h"
+#include "mmap/seeded_bug.h"
+#include "mmap/writable_mapping.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -20,6 +23,9 @@ using format::StorageEntry;
 constexpr std::uint32_t segment_version = 1;
 constexpr std::string_view segment_suffix = ".seg";
 constexpr std::size_t sequence_digits = 16;
+// Of a segment in flight: held while a part of it is taken.
+constexpr std::uint64_t part_lock_byte = 2;
+constexpr auto part_lock_timeout = std::chrono::seconds(60);
 
 Digest random_digest() {
   Digest digest;
@@ -245,8 +251,22 @@ SegmentWriter::SegmentWriter(const std::filesystem::path& directory, const Diges
   }
 }
 
+SegmentWriter::SegmentWriter(File file, const Digest& uuid) noexcept
+    : file_(std::move(file)), uuid_(uuid), cursor_(0), is_joined_(true) {}
+
+SegmentWriter SegmentWriter::join(const std::filesystem::path& temporary, const Digest& uuid) {
+  File file = File::open(temporary, File::Access::read_write);
+  SegmentHeader header{};
+  file.read_at(0, std::as_writable_bytes(std::span(&header, 1)));
+  if (header.checksum != format::seal_of(header) || header.uuid != uuid) {
+    throw Error(ErrorKind::corrupt, {.what = "not the segment that was to be joined", .file = temporary.string()});
+  }
+  return {std::move(file), uuid};
+}
+
 SegmentWriter::~SegmentWriter() {
-  if (is_published_ || !file_.is_open()) return;
+  const bool is_mine = !is_joined_ && file_.is_open() && fork_generation_ == tenon::fork_generation();
+  if (is_published_ || !is_mine) return;
   try {
     remove_file(file_.path());
   } catch (const Error&) {
@@ -269,11 +289,39 @@ std::uint64_t SegmentWriter::place_piece(std::uint64_t nbytes) {
 }
 
 void SegmentWriter::reserve_placed() {
-  if (cursor_ > sizeof(SegmentHeader)) file_.reserve(0, cursor_);
+  if (is_joined_) {
+    if (cursor_ > 0) take_part();
+  } else if (cursor_ > sizeof(SegmentHeader)) {
+    file_.reserve(0, cursor_);
+  }
+}
+
+// The file's size says what is taken.
+void SegmentWriter::take_part() {
+  const FileLock lock = FileLock::acquire(file_.path(), LockMode::exclusive, part_lock_byte, part_lock_timeout);
+  const std::uint64_t taken = std::max<std::uint64_t>(file_.size_bytes(), sizeof(SegmentHeader));
+  part_begin_ = format::align_up(taken, std::uint64_t{format::granule_bytes});
+  file_.truncate(part_begin_ + cursor_);
+  file_.reserve(part_begin_, cursor_);
+}
+
+void SegmentWriter::adopt(std::span<const Range> parts) {
+  assert(!is_joined_ && !data_bytes_);
+  cursor_ = sizeof(SegmentHeader);
+  for (const Range& part : parts) {
+    assert(part.begin >= cursor_ && part.begin <= part.end);
+    if (part.begin - cursor_ >= format::alignment_page) file_.discard(cursor_, part.begin - cursor_);
+    cursor_ = part.end;
+  }
+  file_.truncate(cursor_);
+}
+
+WritableMapping SegmentWriter::map_writable(std::uint64_t offset, std::uint64_t size_bytes) {
+  return {file_, offset, size_bytes};
 }
 
 Mapping SegmentWriter::map_written() const {
-  return Mapping::map(file_, 0, data_bytes_.value_or(cursor_), MapMode::read_only);
+  return Mapping::map(file_, part_begin_, data_bytes_.value_or(cursor_), MapMode::read_only);
 }
 
 void SegmentWriter::add_section(SectionKind kind, std::span<const std::byte> bytes) {

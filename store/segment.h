@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mmap/file.h"
+#include "mmap/lock.h"
 #include "mmap/mapping.h"
 #include "store/format.h"
 
@@ -79,14 +80,20 @@ class Segment {
   mutable std::span<const Digest> leaves_;
 };
 
+class WritableMapping;
+
 // Where a storage of `nbytes` may begin, at or after `cursor`.
 std::uint64_t aligned_storage_offset(std::uint64_t cursor, std::uint64_t nbytes) noexcept;
 
-// A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened.
+// A segment being written. Removes its temporary file unless publish() or abandon-by-crash happened, or this is a
+// forked child, whose parent goes on writing it.
 class SegmentWriter {
  public:
   // Creates `<directory>/<prefix><random>.tmp`, locked.
   SegmentWriter(const std::filesystem::path& directory, const Digest& store_id, const std::string& prefix = {});
+  // Joins a segment that another process has in flight: what is placed here goes into a part of that file, which
+  // reserve_placed() takes at its end; offsets count from there. No sections, no end: those are the other's.
+  static SegmentWriter join(const std::filesystem::path& temporary, const Digest& uuid);
   SegmentWriter(SegmentWriter&&) noexcept = default;
   SegmentWriter& operator=(SegmentWriter&&) = delete;
   ~SegmentWriter();
@@ -99,11 +106,23 @@ class SegmentWriter {
   std::uint64_t place_piece(std::uint64_t nbytes);
   // Asks the file system for the space of all that was placed, so that a full disk shows before anything is written.
   void reserve_placed();
-  void write(std::uint64_t offset, std::span<const std::byte> bytes) { file_.write_at(offset, bytes); }
+  void write(std::uint64_t offset, std::span<const std::byte> bytes) { file_.write_at(part_begin_ + offset, bytes); }
 
   void start_writeback(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
-    file_.start_writeback(offset, size_bytes);
+    file_.start_writeback(part_begin_ + offset, size_bytes);
   }
+  // Where the part of one that joined begins in the file, and how long it is.
+  std::uint64_t part_begin() const noexcept { return part_begin_; }
+  std::uint64_t part_bytes() const noexcept { return cursor_; }
+  // Memory over what was placed there; see mmap/writable_mapping.h.
+  WritableMapping map_writable(std::uint64_t offset, std::uint64_t size_bytes);
+  // These parts of the file hold the storages, ascending and apart; all other space is given back, that which
+  // others took who joined, too. REQUIRES: nobody writes any more.
+  struct Range {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  void adopt(std::span<const Range> parts);
 
   // A read-only mapping of the storages as written so far. REQUIRES: they were written.
   Mapping map_written() const;
@@ -119,8 +138,11 @@ class SegmentWriter {
   void publish(const std::filesystem::path& path, bool durable);
 
  private:
+  SegmentWriter(File file, const Digest& uuid) noexcept;
+  void take_part();
   void flush_sections();
   File file_;
+  std::uint64_t fork_generation_ = tenon::fork_generation();
   Digest store_id_;
   Digest uuid_;
   std::uint64_t cursor_ = sizeof(format::SegmentHeader);
@@ -130,6 +152,8 @@ class SegmentWriter {
   std::uint64_t pending_offset_ = 0;
   bool is_sealed_ = false;
   bool is_published_ = false;
+  bool is_joined_ = false;
+  std::uint64_t part_begin_ = 0;  // 0 unless joined
 };
 
 }  // namespace tenon

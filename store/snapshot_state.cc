@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "mmap/advice.h"
+#include "mmap/seeded_bug.h"
 #include "store/codec.h"
 #include "store/live_ranges.h"
 #include "store/parallel.h"
@@ -37,6 +38,13 @@ std::span<const std::byte> checked_section(const Segment& segment, SectionKind k
   return bytes;
 }
 
+// False if gc has put a sparse copy in place of what is mapped: who commits would reuse what is no longer there.
+bool has_footer_of(const File& file, const Segment& segment) {
+  format::SegmentFooter footer;
+  file.read_at(segment.file_bytes() - sizeof footer, std::as_writable_bytes(std::span(&footer, 1)));
+  return footer.checksum == segment.footer().checksum;
+}
+
 // The kernel may be too old to be asked; touching does the same.
 void populate(std::span<const std::byte> range) {
   if (populate_read(range.data(), range.size())) return;
@@ -52,6 +60,30 @@ struct CopyTask {
   std::uint64_t size;
 };
 
+// A stitched slot that is being mapped; without a range where the process may have no more mappings.
+struct StitchedSlot {
+  std::uint32_t slot;
+  std::optional<StitchedRange> range;
+};
+
+// One extent, and its place in its slot's range.
+struct StitchedPart {
+  std::size_t slot;  // among those being mapped
+  std::uint64_t at;
+  const Extent* extent;
+};
+
+// nullopt where the process may have no more mappings.
+template <typename Make>
+auto try_mapping(const Make& make) -> std::optional<decltype(make())> {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::limit) throw;
+    return std::nullopt;
+  }
+}
+
 void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byte* out, std::uint64_t size) {
   for (std::uint64_t done = 0; done < size; done += copy_task_bytes) {
     tasks.push_back({offset + done, out + done, std::min(copy_task_bytes, size - done)});
@@ -63,7 +95,7 @@ void add_copy_tasks(std::vector<CopyTask>& tasks, std::uint64_t offset, std::byt
 std::shared_ptr<const Segment> SegmentDirectory::open(const File& file, const format::SegmentReference* wanted) const {
   // A mapping made before says nothing of a file that was cut since.
   if (cache != nullptr && wanted != nullptr && file.size_bytes() == wanted->file_bytes) {
-    if (auto cached = cache->find(*wanted)) return cached;
+    if (auto cached = cache->find(*wanted); cached && has_footer_of(file, *cached)) return cached;
   }
   auto segment = metadata_only ? Segment::read(file, wanted) : Segment::open(file, wanted);
   if (cache != nullptr && wanted != nullptr) cache->add(segment);
@@ -79,7 +111,7 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   state->open_shared_sections(directory);
   state->check_total();
   state->check_placements(directory);
-  state->check_all_thinned();
+  state->check_thinned();
   if (!directory.metadata_only) state->map(directory);
   return state;
 }
@@ -89,7 +121,9 @@ void SnapshotState::map(const SegmentDirectory& directory) {
     case Mode::shared:
       return map_shared(directory);
     case Mode::private_:
-      return map_private(directory);
+      map_private(directory);
+      std::ranges::sort(private_parts_, {}, &PrivatePart::address);
+      return;
     case Mode::copy:
       return copy_all(directory);
   }
@@ -180,14 +214,21 @@ bool SnapshotState::take_layout(const SnapshotState& previous) {
 }
 
 // Every extent in a segment that gc has thinned is still there: what it gave back reads as zeros.
-void SnapshotState::check_thinned(std::uint32_t index) const {
-  if (!segments_[index]->has_section(SectionKind::live)) return;
-  const LiveRanges live(*segments_[index]);
+void SnapshotState::check_thinned() const {
+  std::vector<std::optional<LiveRanges>> thinned(segments_.size());
+  bool is_any = false;
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    if (!segments_[i] || !segments_[i]->has_section(SectionKind::live)) continue;
+    thinned[i].emplace(*segments_[i]);
+    is_any = true;
+  }
+  if (!is_any || seeded_bug("holes_unchecked")) return;
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     for (const Extent& extent : placement(slot)) {
-      if (extent.segment != index || live.contains(extent.offset, extent.size)) continue;
+      const auto& live = thinned[extent.segment];
+      if (!live || live->contains(extent.offset, extent.size)) continue;
       throw Error(ErrorKind::not_found, {.what = "gc has taken bytes of slot " + std::to_string(slot),
-                                         .file = segments_[index]->path().string(),
+                                         .file = segments_[extent.segment]->path().string(),
                                          .offset = extent.offset});
     }
   }
@@ -246,27 +287,67 @@ void SnapshotState::check_placements(const SegmentDirectory& directory) {
   }
 }
 
-void SnapshotState::check_all_thinned() const {
-  for (std::uint32_t index = 0; index < segments_.size(); ++index) {
-    if (segments_[index]) check_thinned(index);
+// All addresses first, then the pieces by segment: one file is open at a time, for a snapshot may draw on more segments
+// than this process may have descriptors.
+void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode) {
+  std::vector<StitchedSlot> slots;
+  std::map<std::uint32_t, std::vector<StitchedPart>> parts;  // by index in the segment table
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (layout_.slot_bytes(slot) == 0 || !binding_.is_stitched(slot)) continue;
+    if (directory.previous != nullptr && mode == MapMode::read_only && take_stitched(*directory.previous, slot))
+      continue;
+    const auto extents = binding_.extents(slot);
+    auto range = try_mapping([&] { return StitchedRange::reserve(layout_.slot_bytes(slot), extents.size()); });
+    if (!range) {
+      copy_stitched(slot);  // this process has no more mappings to give
+      continue;
+    }
+    std::uint64_t at = 0;
+    for (const Extent& extent : extents) {
+      parts[extent.segment].push_back({slots.size(), at, &extent});
+      at += extent.size;
+    }
+    slots.push_back({slot, std::move(range)});
+  }
+  std::map<std::uint32_t, std::uint64_t> inodes;
+  for (const auto& [segment, of_segment] : parts) {
+    const File file = reopen_file(directory, segment);
+    inodes[segment] = file.inode();
+    for (const StitchedPart& part : of_segment) {
+      StitchedSlot& of = slots[part.slot];
+      if (!of.range) continue;
+      const StitchedRange::Piece piece{&file, part.extent->offset, part.extent->size};
+      const auto placed = try_mapping([&] {
+        of.range->place(part.at, piece, mode);
+        return true;
+      });
+      if (!placed) of.range.reset();
+    }
+  }
+  for (StitchedSlot& of : slots) {
+    if (!of.range) {
+      copy_stitched(of.slot);
+      continue;
+    }
+    slot_data_[of.slot] = of.range->data();
+    if (mode == MapMode::copy_on_write) add_private_parts(of.slot, inodes);
+    stitched_[of.slot] = std::make_shared<const StitchedRange>(std::move(*of.range));
   }
 }
 
-void SnapshotState::map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode,
-                                 OpenFiles& files) {
-  if (directory.previous != nullptr && mode == MapMode::read_only && take_stitched(*directory.previous, slot)) return;
-  std::vector<StitchedRange::Piece> pieces;
+void SnapshotState::add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes) {
+  auto address = reinterpret_cast<std::uintptr_t>(slot_data_[slot]);
   for (const Extent& extent : binding_.extents(slot)) {
-    if (!files.contains(extent.segment)) files.emplace(extent.segment, reopen_file(directory, extent.segment));
-    pieces.push_back({&files.at(extent.segment), extent.offset, extent.size});
+    private_parts_.push_back({address, extent.size, extent.offset, inodes.at(extent.segment)});
+    address += extent.size;
   }
-  try {
-    stitched_[slot] = std::make_shared<const StitchedRange>(StitchedRange::map(pieces, mode));
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::limit) throw;
-    return copy_stitched(slot);  // this process has no more mappings to give
-  }
-  slot_data_[slot] = stitched_.at(slot)->data();
+}
+
+std::byte* SnapshotState::add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes) {
+  private_mappings_.push_back(Mapping::map(file, offset, size_bytes, MapMode::copy_on_write));
+  std::byte* const data = private_mappings_.back().data();
+  private_parts_.push_back({reinterpret_cast<std::uintptr_t>(data), size_bytes, offset, file.inode()});
+  return data;
 }
 
 // What is mapped read-only serves any number of snapshots.
@@ -343,49 +424,37 @@ void SnapshotState::copy_stitched(std::uint32_t slot) {
 }
 
 void SnapshotState::map_shared(const SegmentDirectory& directory) {
-  OpenFiles files;
   slot_data_.resize(layout_.slot_count(), no_bytes);
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
-    if (layout_.slot_bytes(slot) == 0) continue;
-    if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::read_only, files);
-    } else {
-      slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
-    }
+    if (layout_.slot_bytes(slot) == 0 || binding_.is_stitched(slot)) continue;
+    slot_data_[slot] = segments_[binding_.segment(slot)]->mapping().data() + binding_.offset(slot);
   }
+  map_stitched(directory, MapMode::read_only);
 }
 
 // One copy-on-write mapping per segment serves every first slot over its bytes; further slots over the same bytes must
 // not see the first one's writes, so they get pages of their own.
 void SnapshotState::map_private(const SegmentDirectory& directory) {
   slot_data_.resize(layout_.slot_count(), no_bytes);
-  OpenFiles files;
+  map_stitched(directory, MapMode::copy_on_write);
   std::vector<std::byte*> bases(segments_.size(), nullptr);
   std::unordered_set<std::uint64_t> taken;
   std::vector<std::uint32_t> small_duplicates;
   std::uint64_t small_bytes = 0;
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     const std::uint64_t nbytes = layout_.slot_bytes(slot);
-    if (nbytes == 0) continue;
-    if (binding_.is_stitched(slot)) {
-      map_stitched(directory, slot, MapMode::copy_on_write, files);
-      continue;
-    }
+    if (nbytes == 0 || binding_.is_stitched(slot)) continue;
     const std::uint32_t segment = binding_.segment(slot);
     const std::uint64_t offset = binding_.offset(slot);
     const bool is_first =
         taken.insert(std::uint64_t{segment} << format::placement_offset_bits | offset / format::alignment_small).second;
     if (is_first) {
       if (bases[segment] == nullptr) {
-        private_mappings_.push_back(
-            Mapping::map(reopen_file(directory, segment), 0, segments_[segment]->data_bytes(), MapMode::copy_on_write));
-        bases[segment] = private_mappings_.back().data();
+        bases[segment] = add_private(reopen_file(directory, segment), 0, segments_[segment]->data_bytes());
       }
       slot_data_[slot] = bases[segment] + offset;
     } else if (nbytes >= duplicate_mapped_from && offset % page_bytes() == 0) {
-      private_mappings_.push_back(
-          Mapping::map(reopen_file(directory, segment), offset, nbytes, MapMode::copy_on_write));
-      slot_data_[slot] = private_mappings_.back().data();
+      slot_data_[slot] = add_private(reopen_file(directory, segment), offset, nbytes);
     } else {
       small_duplicates.push_back(slot);
       small_bytes += format::align_up(nbytes, format::alignment_small);
@@ -400,6 +469,21 @@ void SnapshotState::map_private(const SegmentDirectory& directory) {
     slot_data_[slot] = cursor;
     cursor += format::align_up(nbytes, format::alignment_small);
   }
+}
+
+bool SnapshotState::is_mapped(std::uint32_t slot, std::span<const MappedRegion> regions) const noexcept {
+  auto begin = reinterpret_cast<std::uintptr_t>(slot_data_[slot]);
+  const std::uintptr_t end = begin + layout_.slot_bytes(slot);
+  auto part = std::partition_point(private_parts_.begin(), private_parts_.end(),
+                                   [&](const PrivatePart& p) { return p.address + p.size_bytes <= begin; });
+  for (; begin < end; ++part) {
+    if (part == private_parts_.end() || part->address > begin) return false;
+    const std::uint64_t within = begin - part->address;
+    const std::uint64_t size = std::min(part->address + part->size_bytes, end) - begin;
+    if (!is_private_mapping(regions, begin, size, part->file_offset + within, part->inode)) return false;
+    begin += size;
+  }
+  return true;
 }
 
 void SnapshotState::copy_all(const SegmentDirectory& directory) {

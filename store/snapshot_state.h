@@ -14,6 +14,7 @@
 
 #include "mmap/file.h"
 #include "mmap/mapping.h"
+#include "mmap/page_state.h"
 #include "store/binding.h"
 #include "store/layout.h"
 #include "store/record.h"
@@ -78,6 +79,9 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   bool has_same_place(std::uint32_t slot, const SnapshotState& other, std::uint32_t other_slot) const noexcept;
   // Asks the system for what the options say, over all that is mapped.
   void advise(const OpenOptions& options) const;
+  // True if the slot, opened privately, lies in this process's mappings of the segments' files, all of it. `regions`:
+  // all mappings.
+  bool is_mapped(std::uint32_t slot, std::span<const MappedRegion> regions) const noexcept;
 
  private:
   void open_holder(const SegmentDirectory& directory, const File& file, const format::SegmentReference* wanted_segment,
@@ -90,13 +94,14 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void check_total() const;
   void check_placements(const SegmentDirectory& directory);
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
-  void check_thinned(std::uint32_t index) const;
-  void check_all_thinned() const;
-  using OpenFiles = std::map<std::uint32_t, File>;  // by index in the segment table
+  void check_thinned() const;
+  // Of a stitched slot; inodes by index in the segment table.
+  void add_private_parts(std::uint32_t slot, const std::map<std::uint32_t, std::uint64_t>& inodes);
+  std::byte* add_private(const File& file, std::uint64_t offset, std::uint64_t size_bytes);
   void map_shared(const SegmentDirectory& directory);
   void map_private(const SegmentDirectory& directory);
   void copy_all(const SegmentDirectory& directory);
-  void map_stitched(const SegmentDirectory& directory, std::uint32_t slot, MapMode mode, OpenFiles& files);
+  void map_stitched(const SegmentDirectory& directory, MapMode mode);
   void copy_stitched(std::uint32_t slot);
   std::vector<std::span<const std::byte>> slot_ranges() const;
   bool take_layout(const SnapshotState& previous);
@@ -113,6 +118,14 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<std::byte*> slot_data_;
   std::vector<Mapping> private_mappings_;
   std::map<std::uint32_t, std::shared_ptr<const StitchedRange>> stitched_;  // by slot; also of snapshots that follow
+  // Of copy-on-write mappings: what part of which file lies where; ascending.
+  struct PrivatePart {
+    std::uintptr_t address;
+    std::uint64_t size_bytes;
+    std::uint64_t file_offset;
+    std::uint64_t inode;
+  };
+  std::vector<PrivatePart> private_parts_;
   mutable std::once_flag statistics_once_;
   mutable std::span<const std::byte> statistics_;
 };

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "mmap/file_copy.h"
-#include "mmap/lock.h"
 #include "store/live_ranges.h"
 
 namespace tenon {
@@ -186,7 +185,7 @@ SparseCopy::SparseCopy(const Segment& segment, KeptParts kept, bool durable)
 }
 
 SparseCopy::~SparseCopy() {
-  if (!file_.is_open()) return;
+  if (!file_.is_open() || fork_generation_ != tenon::fork_generation()) return;
   try {
     remove_file(file_.path());
   } catch (const Error&) {

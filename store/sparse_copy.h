@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mmap/file.h"
+#include "mmap/lock.h"
 #include "store/segment.h"
 
 namespace tenon {
@@ -35,7 +36,7 @@ std::uint64_t gain_of_taking(const Segment& segment, const KeptParts& kept);
 void copy_segment_bytes(const Segment& source, const File& from, File& to,
                         std::span<const format::LiveRange> left_out = {});
 
-// A copy being made. Removes its temporary file unless it took the segment's place.
+// A copy being made. Removes its temporary file unless it took the segment's place, or this is a forked child.
 class SparseCopy {
  public:
   // Writes and, if durable, syncs it. Throws full, io, corrupt.
@@ -50,6 +51,7 @@ class SparseCopy {
 
  private:
   File file_;
+  std::uint64_t fork_generation_ = tenon::fork_generation();
   std::filesystem::path target_;
   KeptParts kept_;
 };

@@ -42,6 +42,7 @@ struct Run {
   std::uint64_t file_offset = 0;
   std::uint64_t size = 0;  // gaps between its parts included
   std::vector<Part> parts{};
+  bool is_in_place = false;  // the bytes are in the file already
   bool is_counted_only() const noexcept { return parts.front().entry == counted_only; }
 };
 
@@ -80,7 +81,11 @@ class Pass {
       for (const SlotRange& part : to_write_[i].parts) {
         StorageEntry entry{};
         entry.nbytes = part.end - part.begin;
-        entry.offset = is_whole ? writer_.place_storage(entry.nbytes) : writer_.place_piece(entry.nbytes);
+        if (to_write_[i].placed_at) {
+          entry.offset = *to_write_[i].placed_at + part.begin;
+        } else {
+          entry.offset = is_whole ? writer_.place_storage(entry.nbytes) : writer_.place_piece(entry.nbytes);
+        }
         entry.sketch = to_write_[i].sketch;
         leaf_begin_.push_back(leaves);
         leaves += leaf_count(entry.nbytes);
@@ -120,10 +125,11 @@ class Pass {
   }
 
   void add_part(const Part& part) {
-    const bool can_join =
-        !runs_.empty() && !runs_.back().is_counted_only() && part.file_offset >= runs_.back().file_offset;
+    const bool is_in_place = to_write_[part.storage].placed_at.has_value();
+    const bool can_join = !is_in_place && !runs_.empty() && !runs_.back().is_counted_only() &&
+                          !runs_.back().is_in_place && part.file_offset >= runs_.back().file_offset;
     if (!can_join || part.file_offset + part.size - runs_.back().file_offset > run_bytes) {
-      runs_.push_back({.file_offset = part.file_offset});
+      runs_.push_back({.file_offset = part.file_offset, .is_in_place = is_in_place});
     }
     Run& r = runs_.back();
     r.size = part.file_offset + part.size - r.file_offset;
@@ -135,7 +141,7 @@ class Pass {
     std::vector<std::byte> buffer;
     if (r.parts.size() == 1) {
       const auto piece = take(r.parts.front(), buffer);
-      if (!r.is_counted_only()) writer_.write(r.file_offset, piece);
+      if (!r.is_counted_only() && !r.is_in_place) writer_.write(r.file_offset, piece);
       return;
     }
     std::vector<std::byte> gathered(r.size);

@@ -40,6 +40,8 @@ struct StorageToWrite {
   std::uint64_t sketch = 0;
   std::vector<SlotRange> parts{};    // ascending, apart; what lies between them is only counted
   std::vector<DenseRange> ranges{};  // whose statistics are wanted
+  // Where in the file the slot lies already, whole: nothing is written then.
+  std::optional<std::uint64_t> placed_at{};
 };
 
 struct WrittenStorages {

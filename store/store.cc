@@ -7,6 +7,7 @@
 #include "store/events.h"
 #include "store/gc.h"
 #include "store/history.h"
+#include "store/loaded_memory.h"
 #include "store/mutation.h"
 #include "store/processes.h"
 #include "store/repair.h"
@@ -96,7 +97,9 @@ const std::filesystem::path& Store::path() const noexcept { return state_->path(
 bool Store::is_bundle() const noexcept { return state_->is_bundle(); }
 
 Snapshot Store::snapshot(std::string_view rev, const OpenOptions& options) const {
-  return SnapshotState::handle(state_->open_snapshot(rev, options));
+  auto snapshot = state_->open_snapshot(rev, options);
+  if (options.mode != Mode::copy) remember_loaded(snapshot);
+  return SnapshotState::handle(std::move(snapshot));
 }
 
 SnapshotId Store::resolve(std::string_view rev) const { return state_->locate(rev).id; }

@@ -8,10 +8,10 @@
 
 #include "mmap/file.h"
 #include "mmap/lock.h"
+#include "mmap/seeded_bug.h"
 #include "store/codec.h"
 #include "store/history.h"
 #include "store/rev.h"
-#include "store/seeded_bug.h"
 
 namespace tenon {
 
@@ -129,7 +129,7 @@ std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) 
 }
 
 void StoreState::require_same_process() const {
-  if (fork_generation_ == fork_generation()) return;
+  if (fork_generation_ == fork_generation() || seeded_bug("fork_unchecked")) return;
   throw Error(ErrorKind::invalid_argument, {.what = "store was opened before a fork and is used in the child",
                                             .file = path().string(),
                                             .hint = "open it again in the child; snapshots and views stay valid"});

@@ -216,6 +216,18 @@ void add_space(CLI::App& app, CommandLine& line) {
   bind<GcArguments>(add_verb(app, "gc", group), line, run_gc, [](CLI::App& verb, GcArguments& a) {
     verb.add_flag("-n,--dry-run", a.dry_run, "only say what would be freed");
   });
+  bind<CompactArguments>(add_verb(app, "compact", group), line, run_compact, [](CLI::App& verb, CompactArguments& a) {
+    verb.add_option("REV", a.rev, "what to compact")->required()->type_name("");
+    verb.add_option("--ref", a.ref, "commit to this ref instead of REV")->type_name("REF");
+    verb.add_option("-m,--message", a.message, "what log shows")->type_name("TEXT");
+  });
+  bind<RewriteArguments>(add_verb(app, "rewrite", group), line, run_rewrite, [](CLI::App& verb, RewriteArguments& a) {
+    verb.add_option("REF", a.ref, "whose history is rewritten")->required()->type_name("");
+    verb.add_option("--drop", a.drop, "leave this tensor or subtree out; repeatable")
+        ->allow_extra_args(false)
+        ->type_name("NAME");
+    verb.add_option("--rename", a.rename, "give a tensor or subtree another name; repeatable")->type_name("OLD NEW");
+  });
   bind<DuArguments>(add_verb(app, "du", group), line, run_du, [](CLI::App& verb, DuArguments& a) {
     verb.add_flag("-s,--summary", a.summary, "only the totals");
   });

@@ -229,6 +229,31 @@ Examples:
   tenon du
   tenon du --summary
   tenon du --json | jq -r 'select(.schema == "du/1") | [.freed_bytes, .snapshot_id] | @tsv' | sort -n)"},
+    {"compact", "Commit a snapshot anew with only the bytes that its tensors use",
+     R"(A tensor that is a small view of a large storage keeps all of that storage, as torch.save does. compact commits
+the same tensors, tied and overlapping as they are, over storages cut to what they reach. The old snapshot stays in the
+history, and its bytes in the store, until it is forgotten and `tenon gc` runs.
+
+Examples:
+  tenon compact main
+  tenon compact main~3 --ref slim
+  tenon compact main && tenon forget --keep-last 1 && tenon gc
+
+Exit codes: 0 committed, or compact already, 14 the ref moved meanwhile.)"},
+    {"rewrite", "Drop or rename tensors in all of a history",
+     R"(Every snapshot of REF is committed anew without the tensors that --drop names, and with the names that --rename
+gives: a name, or a whole subtree. Bytes stay where they are; steps, dates, messages and metadata are kept, ids are not.
+REF then leads to the new history, and the old one stays until it is forgotten and `tenon gc` runs.
+
+In a nest (dicts within dicts, as torch.save had them) only the last key can be changed, and only what stands in a dict
+can be dropped: an item of a list would move its neighbours.
+
+Examples:
+  tenon rewrite main --drop optim
+  tenon rewrite main --rename model/head.weight model/classifier.weight
+  tenon rewrite main --drop model/secret && tenon forget --unreachable && tenon gc
+
+Exit codes: 0 rewritten, 1 no snapshot has such a tensor, 14 the ref moved meanwhile.)"},
     {"clone", "Copy a store that is in use",
      R"(DIR becomes a store with everything that STORE had at one moment, its refs, tags and forgotten snapshots too. Others
 may read and write STORE meanwhile. Every byte of the copy is checked.
@@ -289,9 +314,11 @@ Examples:
 Exit codes: 0 no damage, 4 damage.)"},
     {"repair", "Rebuild everything that is derived",
      R"(Makes catalog, refs, tags and heads anew from the segments and the journal, which hold the truth. What cannot be
-kept is listed. Forgotten snapshots stay forgotten. Other processes may go on reading.
+kept is listed, and then the old catalog and journal stay as catalog.damaged and journal.damaged. Forgotten snapshots
+stay forgotten. Other processes may go on reading.
 
-With --from, damaged storages and segments are taken from another store or a bundle, where it has the same bytes.
+With --from, damaged storages and segments, and those that the disk does not read, are taken from another store or a
+bundle, where it has the same bytes.
 
 Examples:
   tenon repair

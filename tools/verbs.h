@@ -148,6 +148,20 @@ struct GcArguments {
 };
 int run_gc(const Globals& globals, const GcArguments& arguments, Output& output);
 
+struct CompactArguments {
+  std::string rev;
+  std::string ref;  // empty: that of the rev, if it is one
+  std::string message;
+};
+int run_compact(const Globals& globals, const CompactArguments& arguments, Output& output);
+
+struct RewriteArguments {
+  std::string ref;
+  std::vector<std::string> drop;
+  std::vector<std::pair<std::string, std::string>> rename;
+};
+int run_rewrite(const Globals& globals, const RewriteArguments& arguments, Output& output);
+
 struct DuArguments {
   bool summary = false;
 };

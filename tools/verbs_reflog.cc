@@ -18,19 +18,25 @@ Json::Object to_json(const ReflogEntry& entry) {
   Json::Array snapshots;
   for (const SnapshotId& id : entry.snapshots) snapshots.emplace_back(to_hex(id));
   return {{"sequence", entry.sequence},
-          {"at", format_utc_time(entry.at_ns)},
+          {"at", entry.error.empty() ? Json(format_utc_time(entry.at_ns)) : Json()},
           {"action", entry.action},
           {"ref", entry.ref.empty() ? Json() : Json(entry.ref)},
           {"snapshot_id", hex_or_null(entry.id)},
           {"previous_id", hex_or_null(entry.previous)},
           {"undoes", entry.undoes},
-          {"snapshots", std::move(snapshots)}};
+          {"snapshots", std::move(snapshots)},
+          {"error", entry.error.empty() ? Json() : Json(entry.error)}};
 }
 
 std::string what_of(const ReflogEntry& entry) {
+  if (!entry.error.empty()) return printable(entry.error);
   if (!entry.snapshots.empty()) return format_plural(entry.snapshots.size(), "snapshot");
   const std::string to = entry.id ? short_id(*entry.id) : "nothing";
   return entry.previous ? fmt::format("{} -> {}", short_id(*entry.previous), to) : to;
+}
+
+std::string time_of(const ReflogEntry& entry) {
+  return entry.error.empty() ? format_local_time(entry.at_ns) : std::string("?");
 }
 
 std::string action_of(const ReflogEntry& entry) {
@@ -46,8 +52,8 @@ int run_reflog(const Globals& globals, const ReflogArguments& arguments, Output&
     if (output.is_json())
       output.record("reflog", to_json(entry));
     else
-      table.add({fmt::format("{}", entry.sequence), format_local_time(entry.at_ns), printable(entry.ref),
-                 action_of(entry), what_of(entry)});
+      table.add(
+          {fmt::format("{}", entry.sequence), time_of(entry), printable(entry.ref), action_of(entry), what_of(entry)});
   }
   if (!output.is_json()) table.print(output);
   return exit_code::ok;

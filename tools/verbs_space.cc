@@ -1,10 +1,12 @@
-// forget, gc, du, clone: what of the history stays, what it costs, and a copy of it.
+// forget, gc, compact, rewrite, du, clone: what of the history stays, what it costs, and a copy of it.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "tenon/name.h"
 #include "tenon/retention.h"
+#include "tenon/rewrite.h"
+#include "tenon/snapshot_draft.h"
 #include "tools/failure.h"
 #include "tools/table.h"
 #include "tools/target.h"
@@ -85,6 +87,59 @@ int run_gc(const Globals& globals, const GcArguments& arguments, Output& output)
                             format_plural(report.segments_thinned, "segment")));
   }
   return report.skipped.empty() ? exit_code::ok : exit_code::in_part;
+}
+
+int run_compact(const Globals& globals, const CompactArguments& arguments, Output& output) {
+  Store store = open_store(globals.store);
+  const Snapshot snapshot = store.snapshot(arguments.rev);
+  const std::string ref = arguments.ref.empty() ? arguments.rev : arguments.ref;
+  CommitOptions options{.ref = ref};
+  if (arguments.ref.empty()) options.expected_tip = snapshot.id();  // it must not have moved meanwhile
+  Draft draft = make_draft(snapshot);
+  compact(draft);
+  draft.message = arguments.message.empty() ? "compacted " + short_id(snapshot.id()) : arguments.message;
+  std::uint64_t nbytes = 0;
+  for (const SlotDraft& slot : draft.slots) nbytes += slot.nbytes;
+  if (nbytes == snapshot.info().nbytes && draft.slots.size() == snapshot.slot_count() && arguments.ref.empty()) {
+    output.note(fmt::format("{} is compact already", printable(arguments.rev)));
+    return exit_code::ok;
+  }
+  const CommitResult result = store.commit(draft, options);
+  if (output.is_json()) {
+    output.record("compact", {{"snapshot_id", to_hex(result.id)},
+                              {"ref", ref},
+                              {"old_nbytes", snapshot.info().nbytes},
+                              {"nbytes", nbytes},
+                              {"written_bytes", result.written_bytes}});
+  } else {
+    output.line(fmt::format("{} {}: {} instead of {}", short_id(result.id), printable(ref), format_bytes(nbytes),
+                            format_bytes(snapshot.info().nbytes)));
+  }
+  return exit_code::ok;
+}
+
+int run_rewrite(const Globals& globals, const RewriteArguments& arguments, Output& output) {
+  if (arguments.drop.empty() && arguments.rename.empty()) {
+    throw Error(ErrorKind::invalid_argument,
+                {.what = "nothing says what to change", .hint = "give --drop NAME or --rename OLD NEW"});
+  }
+  Store store = open_store(globals.store);
+  const RewriteReport report =
+      rewrite_history(store, {.ref = arguments.ref, .drop = arguments.drop, .rename = arguments.rename});
+  if (output.is_json()) {
+    output.record("rewrite", {{"ref", arguments.ref},
+                              {"snapshots", report.snapshots},
+                              {"changed", report.changed},
+                              {"previous_id", to_hex(report.old_tip)},
+                              {"snapshot_id", to_hex(report.new_tip)}});
+  } else if (report.changed == 0) {
+    output.note("no snapshot has such a tensor; nothing was changed");
+  } else {
+    output.line(fmt::format("{} {}: {} of {} changed", short_id(report.new_tip), printable(arguments.ref),
+                            report.changed, format_plural(report.snapshots, "snapshot")));
+    output.note("the old history stays until `tenon forget --unreachable` and `tenon gc`");
+  }
+  return report.changed == 0 ? exit_code::failed : exit_code::ok;
 }
 
 int run_du(const Globals& globals, const DuArguments& arguments, Output& output) {

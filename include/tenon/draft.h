@@ -62,6 +62,7 @@ struct Draft {
   std::string message{};
   std::optional<std::int64_t> step{};
   std::string meta = "{}";  // a JSON object as text
+  std::optional<std::int64_t> created_at_ns{};  // since 1970, UTC; nothing: when it is committed
 };
 
 // Slots whose memory overlaps become one, so that tensors that shared memory share it again. Only sources that are

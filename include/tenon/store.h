@@ -65,12 +65,15 @@ struct RefInfo {
 struct ReflogEntry {
   std::uint64_t sequence = 0;
   std::int64_t at_ns = 0;
-  std::string action;                     // "commit", "set ref", "create tag", "delete", "forget", "restore"
+  // "commit", "set ref", "create tag", "delete", "forget", "restore"; "unreadable" for a commit whose segment is
+  // damaged: then `error` says why, and but for the sequence nothing is known.
+  std::string action;
   std::string ref{};                      // that was changed; empty for forget and restore
   std::optional<SnapshotId> id{};         // where it leads since
   std::optional<SnapshotId> previous{};   // where it led before
   std::optional<std::uint64_t> undoes{};  // the mutation that this one takes back
   std::vector<SnapshotId> snapshots{};    // that were forgotten or restored
+  std::string error{};                    // of one that is unreadable
 };
 
 struct VerifyOptions {
@@ -122,6 +125,9 @@ struct BundleOptions {
 
 class StoreState;
 
+class FilledCommit;
+class JointCommit;
+
 class TENON_API Store {
  public:
   // Makes an empty store. Throws conflict if something is there already.
@@ -161,12 +167,12 @@ class TENON_API Store {
   std::vector<SnapshotInfo> log(std::string_view rev = "main", std::size_t limit = SIZE_MAX) const;
 
   // What happened to `ref` (to all of the store, if empty), newest first; at most `limit`. Commits whose segments gc
-  // has taken are left out.
+  // has taken are left out; unreadable ones are among those of every ref.
   std::vector<ReflogEntry> reflog(std::string_view ref = {}, std::size_t limit = SIZE_MAX) const;
   // Takes back the newest mutation that neither was taken back nor takes another back, and says which: a ref moved by a
   // commit or by hand goes back, a tag or ref made goes, one deleted comes back, and what was forgotten is there again.
   // The snapshot of a commit that is undone stays in the store. Throws not_found if there is nothing to undo, or if gc
-  // has taken what would be needed.
+  // has taken what would be needed; corrupt if that mutation cannot be read.
   ReflogEntry undo(bool dry_run = false);
 
   // Forgets the snapshots that no rule keeps. Throws invalid_argument if nothing says what to keep or to forget.
@@ -191,6 +197,8 @@ class TENON_API Store {
 
  private:
   void require_directory(const char* what) const;
+  friend class FilledCommit;
+  friend class JointCommit;
   explicit Store(std::shared_ptr<StoreState> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<StoreState> state_;
 };

@@ -6,7 +6,7 @@ on which what was not synced is missing or torn (crash_model.py), and the oracle
 before the cut is there, byte for byte; the command that was under way happened wholly or not at all. Only disks that
 differ count. The first history is every mutation once; others, at random, follow until enough disks were looked at.
 
-With --seeded-bugs, given a build made with -DTENON_SEEDED_BUGS, the same history is recorded once for each bug, and
+With --seeded-bugs, given a build configured with -Dseeded_bugs=true, the same history is recorded once for each bug, and
 each must be caught.
 """
 
@@ -303,14 +303,15 @@ def print_violations(number, result):
 
 def catch_bugs(tenon, work, arguments):
     missed = 0
-    for bug in SEEDED_BUGS:
+    bugs = [arguments.bug] if arguments.bug else SEEDED_BUGS
+    for bug in bugs:
         result = replay(tenon, work / bug, plain_history(), arguments.states or STATES_BUG, arguments, bug)
         if result.violations:
             print(f"{bug}: caught after {result.replayed} disks: {result.violations[0][1]}")
         else:
             missed += 1
             print(f"{bug}: NOT CAUGHT in {result.replayed} disks", file=sys.stderr)
-    print(f"{len(SEEDED_BUGS) - missed} of {len(SEEDED_BUGS)} seeded bugs caught")
+    print(f"{len(bugs) - missed} of {len(bugs)} seeded bugs caught")
     return 1 if missed else 0
 
 
@@ -321,6 +322,7 @@ def parse_arguments():
     parser.add_argument("--states", type=int, help=f"disks to replay; {STATES_FULL}, or {STATES_SMOKE} with --smoke")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--seeded-bugs", action="store_true", help="each seeded bug must be caught")
+    parser.add_argument("--bug", choices=SEEDED_BUGS, help="with --seeded-bugs, only this one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=pathlib.Path, default=None, help="where to work; else on tmpfs if there is one")

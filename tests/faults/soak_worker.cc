@@ -1,8 +1,9 @@
 // tenon-soak-worker STORE ACKNOWLEDGED SEED: commits, reads, forgets, tags and collects garbage at random until it is
 // killed, or until its standard input ends; see soak.py.
 //
-// Every snapshot says by its metadata what its bytes must be, so any process can check any snapshot. A line "ID" is
-// appended to ACKNOWLEDGED after a commit returned. Exit codes: 0, 1 something that must not happen, told on stderr.
+// Every snapshot says by its metadata what its bytes must be, so any process can check any snapshot. A line "ID" or
+// "ID stitched" is appended to ACKNOWLEDGED after a commit returned. Exit codes: 0, 1 something that must not happen,
+// told on stderr.
 //
 // tenon-soak-worker STORE ACKNOWLEDGED: checks, when all is over, that each acknowledged snapshot is there byte for
 // byte, or was forgotten.
@@ -10,6 +11,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -31,6 +33,9 @@ using Random = std::mt19937_64;
 
 constexpr std::size_t tensors = 4;
 constexpr std::size_t sizes[tensors] = {100, 5'000, 90'000, 1'200'000};  // packed, page-aligned, stitchable
+constexpr std::size_t stitched = 3;                                      // has a beginning of its own
+constexpr std::size_t granule = 64 * 1024;
+constexpr std::size_t beginning_granules_max = 6;
 constexpr std::size_t held_max = 6;
 const std::vector<std::string> refs = {"main", "side", "other"};
 
@@ -48,7 +53,28 @@ std::vector<std::byte> content(std::uint64_t seed, std::size_t size) {
   return bytes;
 }
 
-// "{"seeds": "1 2 3 4"}", of each tensor.
+// A tensor's bytes; the stitched one's beginning comes from the last seed, so that commit after commit finds the rest
+// in its parent and writes the beginning alone.
+std::vector<std::byte> content_of(const std::vector<std::uint64_t>& seeds, std::size_t tensor) {
+  std::vector<std::byte> bytes = content(seeds.at(tensor), sizes[tensor]);
+  if (tensor != stitched) return bytes;
+  const std::uint64_t seed = seeds.at(tensors);
+  const auto beginning = content(seed, granule * (1 + seed % beginning_granules_max));
+  std::copy(beginning.begin(), beginning.end(), bytes.begin());
+  return bytes;
+}
+
+// Only a stitched tensor makes a commit write something else than whole tensors.
+bool has_stitched(std::uint64_t written_bytes) {
+  for (unsigned subset = 0; subset < 1u << tensors; ++subset) {
+    std::uint64_t whole = 0;
+    for (std::size_t i = 0; i < tensors; ++i) whole += (subset >> i & 1) != 0 ? sizes[i] : 0;
+    if (whole == written_bytes) return false;
+  }
+  return true;
+}
+
+// "{"seeds": "1 2 3 4 5"}", of each tensor, and of the stitched one's beginning.
 std::vector<std::uint64_t> seeds_of(const std::string& meta) {
   std::vector<std::uint64_t> seeds;
   const char* at = std::strchr(meta.c_str(), ':');
@@ -64,7 +90,7 @@ std::vector<std::uint64_t> seeds_of(const std::string& meta) {
 void check(const Snapshot& snapshot) {
   const auto seeds = seeds_of(snapshot.info().meta);
   for (std::uint32_t i = 0; i < tensors; ++i) {
-    const auto wanted = content(seeds.at(i), sizes[i]);
+    const auto wanted = content_of(seeds, i);
     const auto bytes = snapshot.view(i).bytes();
     if (bytes.size() != wanted.size() || std::memcmp(bytes.data(), wanted.data(), wanted.size()) != 0)
       throw Violation{"wrong bytes in tensor " + std::to_string(i) + " of " + to_hex(snapshot.id())};
@@ -133,11 +159,14 @@ class Worker {
   void commit() {
     tenon::Draft draft;
     std::vector<std::vector<std::byte>> owned;
-    std::string seeds;
+    std::vector<std::uint64_t> seeds;
+    for (std::size_t i = 0; i < tensors; ++i) seeds.push_back(pick(3) == 0 ? random_() >> 8 : pick(4));
+    seeds[stitched] = pick(2);
+    seeds.push_back(random_() >> 8);
+    std::string text;
+    for (const std::uint64_t seed : seeds) text += (text.empty() ? "" : " ") + std::to_string(seed);
     for (std::size_t i = 0; i < tensors; ++i) {
-      const std::uint64_t seed = pick(3) == 0 ? random_() >> 8 : pick(4);
-      seeds += (i == 0 ? "" : " ") + std::to_string(seed);
-      owned.push_back(content(seed, sizes[i]));
+      owned.push_back(content_of(seeds, i));
       draft.slots.push_back({.nbytes = sizes[i], .source = {.memory = owned.back()}});
       draft.tensors.push_back({.name = "t" + std::to_string(i),
                                .dtype = tenon::DType::uint8,
@@ -145,9 +174,9 @@ class Worker {
                                .shape = {static_cast<std::int64_t>(sizes[i])},
                                .stride = {1}});
     }
-    draft.meta = "{\"seeds\": \"" + seeds + "\"}";
-    const SnapshotId id = store_.commit(draft, {.ref = any_ref()}).id;
-    const std::string line = to_hex(id) + "\n";
+    draft.meta = "{\"seeds\": \"" + text + "\"}";
+    const auto result = store_.commit(draft, {.ref = any_ref()});
+    const std::string line = to_hex(result.id) + (has_stitched(result.written_bytes) ? " stitched\n" : "\n");
     if (write(acknowledged_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::abort();
   }
 
@@ -192,15 +221,17 @@ void check_acknowledged(const char* path, const char* acknowledged) {
     }
   }
   std::ifstream lines(acknowledged);
-  std::size_t count = 0, gone = 0;
-  for (std::string id; std::getline(lines, id); ++count) {
+  std::size_t count = 0, gone = 0, pieces = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const std::string id = line.substr(0, line.find(' '));
+    if (id.size() != line.size()) ++pieces;
     if (forgotten.contains(id)) {
       ++gone;
       continue;
     }
     check(store.snapshot(id, {.mode = tenon::Mode::copy}));
   }
-  std::printf("%zu commits acknowledged, %zu of them forgotten since\n", count, gone);
+  std::printf("%zu commits acknowledged, %zu of them forgotten since, %zu of them stitched\n", count, gone, pieces);
 }
 
 }  // namespace

@@ -224,6 +224,8 @@ const std::vector<Hostile> hostile_pickles{
     {"bad_quote", "S'abc\n."},
     {"unknown_opcode", "\xfe."},
     {"stack_global_of_int", "K\x01K\x02\x93."},
+    {"line_feed_in_module", "\x80\4\x8c\3m\nn\x8c\1a\x93."},
+    {"line_feed_in_name", "\x80\4\x8c\1m\x8c\3a\nb\x93."},
     {"obj_without_class", "(o."},
     {"protocol_six", "\x80\x06N.", ErrorKind::unsupported},
     {"extension", "\x82\x01.", ErrorKind::unsupported},

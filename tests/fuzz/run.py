@@ -43,6 +43,7 @@ TARGETS = {target.name: target for target in [
     Target("torch", dictionary=PICKLE),
     Target("legacy", dictionary=PICKLE),
     Target("torchscript", dictionary=PICKLE),
+    Target("globals", dictionary=PICKLE),
     Target("safetensors", 8 << 10, JSON),
     Target("numpy", 8 << 10, "numpy.dict"),
     Target("json", 4 << 10, JSON),

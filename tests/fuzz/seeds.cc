@@ -168,6 +168,7 @@ class Workshop {
 // Pickles begin with a protocol, or are bare in old files.
 void add_pickles(Seeds& seeds, const fs::path& path) {
   const Bytes bytes = read_file(path, seed_bytes_max);
+  seeds.add("globals", std::span<const std::byte>(bytes));
   if (const auto parts = fuzz::take_zip_apart(bytes)) {
     seeds.add("zip", std::span<const std::byte>(bytes));
     for (const fuzz::ZipPart& part : *parts) {

@@ -1,6 +1,7 @@
 // Segments, opened as bundles: what opens can be read, checked and asked for everything.
 #include <algorithm>
 
+#include "formats/torch_object.h"
 #include "mutation.h"
 #include "segment_image.h"
 #include "store/live_ranges.h"
@@ -54,6 +55,10 @@ void check_rows(const Snapshot& snapshot) {
   });
   fuzz::allow({ErrorKind::corrupt}, [&] { snapshot.attachments(); });
   fuzz::allow(fuzz::refusals, [&] { describe_structure(snapshot); });
+  fuzz::allow(fuzz::refusals, [&] {
+    const TorchObject object = make_torch_object(make_tensor_table(snapshot), "");
+    write_pickle(object.graph, object.graph.root);
+  });
 }
 
 std::uint64_t bytes_of_slots(const Snapshot& snapshot) {

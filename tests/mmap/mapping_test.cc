@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <vector>
 
 namespace tenon {
 namespace {
@@ -201,6 +202,38 @@ TEST_F(MappingTest, AFailedStitchLeavesNothingMapped) {
   const auto before = count_mappings();
   EXPECT_THROW(StitchedRange::map(pieces, MapMode::read_only), Error);
   EXPECT_EQ(count_mappings(), before);
+}
+
+// Past that a process could not allocate memory any more. What a range took it gives back.
+TEST_F(MappingTest, StitchedRangesTakeHalfOfTheProcesssMappingsAtMost) {
+  const File file = pages("f", 1, 'a');
+  std::size_t allowed = 0;
+  std::ifstream("/proc/sys/vm/max_map_count") >> allowed;
+  allowed /= 2;
+  if (allowed < 2048 || allowed > 1'000'000) GTEST_SKIP() << "vm.max_map_count is unusual here";
+  const std::vector<StitchedRange::Piece> pieces(1024, {&file, 0, page_bytes()});
+  for (int again = 0; again < 2; ++again) {
+    std::vector<StitchedRange> ranges;
+    try {
+      while (ranges.size() * pieces.size() <= allowed) ranges.push_back(StitchedRange::map(pieces, MapMode::read_only));
+      FAIL() << "no limit";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::limit);
+      EXPECT_NE(std::string(error.what()).find("vm.max_map_count"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(ranges.size(), allowed / pieces.size());
+    EXPECT_EQ(char_at(ranges.back().data(), 1023 * page_bytes()), 'a');
+  }
+}
+
+TEST_F(MappingTest, ReservedPiecesComeInAnyOrder) {
+  const File file = pages("f", 3, 'a');
+  StitchedRange range = StitchedRange::reserve(3 * page_bytes(), 2);
+  range.place(2 * page_bytes(), {&file, 0, page_bytes()}, MapMode::read_only);
+  range.place(0, {&file, page_bytes(), 2 * page_bytes()}, MapMode::read_only);
+  EXPECT_EQ(char_at(range.data(), 0), 'b');
+  EXPECT_EQ(char_at(range.data(), page_bytes()), 'c');
+  EXPECT_EQ(char_at(range.data(), 2 * page_bytes()), 'a');
 }
 
 TEST_F(MappingTest, StitchedSizesThatOverflowAreALimit) {

@@ -33,6 +33,14 @@ std::vector<std::tuple<std::uint32_t, std::uint64_t, std::uint64_t>> tuples(std:
   return all;
 }
 
+TEST(BindingTest, OffsetPastWhatAPlacementHoldsIsALimit) {
+  BindingDraft draft = some_binding();
+  draft.slots[0][0].offset = (std::uint64_t{1} << 46) - 64;
+  EXPECT_EQ(Binding::open(encode_binding(draft), "f", 0).offset(0), (std::uint64_t{1} << 46) - 64);
+  draft.slots[0][0].offset = std::uint64_t{1} << 46;
+  EXPECT_THAT(error_of([&] { encode_binding(draft); }), IsError(ErrorKind::limit, "64 TiB"));
+}
+
 TEST(BindingTest, ReadsBackAsWritten) {
   const auto bytes = encode_binding(some_binding());
   const Binding binding = Binding::open(bytes, "f", 0);

@@ -59,8 +59,8 @@ TEST_F(DedupeTest, SameBytesAtTheSamePathAreTheParents) {
       find(DraftBuilder{}.slot(pattern(3 << 20, 2)).tensor("b").slot(pattern(100, 1)).tensor("a"), parent.get());
   expect_stored(result.slots[0], pattern(3 << 20, 2));
   expect_stored(result.slots[1], pattern(100, 1));
-  EXPECT_EQ(result.slots[0].parent_slot, 1u);
-  EXPECT_EQ(result.slots[1].parent_slot, 0u);
+  EXPECT_EQ(result.slots[0].base_slot, 1u);
+  EXPECT_EQ(result.slots[1].base_slot, 0u);
   EXPECT_EQ(result.slots[0].extents[0].segment.sequence, 1u);
   EXPECT_EQ(hints_calls_, 0);  // the catalog is not asked for what is known
   EXPECT_EQ(progress_, 100u + (3 << 20));
@@ -73,7 +73,7 @@ TEST_F(DedupeTest, OneByteAnywhereMakesAShortSlotFresh) {
   for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
     const DedupeResult result = find(one_tensor(testing::with_byte_flipped(bytes, at)), parent.get());
     EXPECT_EQ(result.slots[0].kind, Kind::fresh) << at;
-    EXPECT_EQ(result.slots[0].parent_slot, std::nullopt) << at;
+    EXPECT_EQ(result.slots[0].base_slot, std::nullopt) << at;
   }
 }
 
@@ -85,7 +85,7 @@ TEST_F(DedupeTest, OneByteAnywhereMakesAGranuleOfALongSlotNew) {
     const DedupeResult result = find(one_tensor(testing::with_byte_flipped(bytes, at)), parent.get());
     ASSERT_EQ(result.slots[0].kind, Kind::stitched) << at;
     EXPECT_EQ(bytes_to_write(result.slots[0].pieces), at + 1 == bytes.size() ? 1 : leaf_bytes) << at;
-    EXPECT_EQ(result.slots[0].parent_slot, 0u) << at;
+    EXPECT_EQ(result.slots[0].base_slot, 0u) << at;
   }
 }
 
@@ -101,7 +101,7 @@ TEST_F(DedupeTest, AnyTensorOfASlotMayLeadToTheParents) {
   const auto parent = tip();
   const DedupeResult result =
       find(DraftBuilder{}.slot(pattern(100)).tensor("new").tensor("kept").tensor("newer"), parent.get());
-  EXPECT_EQ(result.slots[0].parent_slot, 0u);
+  EXPECT_EQ(result.slots[0].base_slot, 0u);
 }
 
 TEST_F(DedupeTest, MovedBytesAreFoundByHint) {
@@ -109,7 +109,7 @@ TEST_F(DedupeTest, MovedBytesAreFoundByHint) {
   hints_ = {{1, 0}, {1, 1}};
   const DedupeResult result = find(DraftBuilder{}.slot(pattern(100, 2)).tensor("moved"), nullptr);
   expect_stored(result.slots[0], pattern(100, 2));
-  EXPECT_EQ(result.slots[0].parent_slot, std::nullopt);
+  EXPECT_EQ(result.slots[0].base_slot, std::nullopt);
   EXPECT_EQ(result.slots[0].extents[0].segment.uuid, Segment::open(segment(1))->uuid());
 }
 

@@ -9,11 +9,13 @@
 #include "mmap/lock.h"
 #include "store/catalog.h"
 #include "store/live_ranges.h"
+#include "store/sparse_copy.h"
 #include "store_fixture.h"
 
 namespace tenon::testing {
 namespace {
 
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr std::size_t big = 256 * 1024;
@@ -449,6 +451,68 @@ TEST_F(GcTest, AfterForgettingAllButTheLastAStoreIsAsSmallAsItsLastSnapshot) {
   EXPECT_EQ(store.log().size(), 1u);
   EXPECT_LE(disk_bytes(), 2 * big * 106 / 100);
   expect_content(open().snapshot("main"), 9, 103);
+}
+
+// --- damaged segments in the history
+
+TEST_F(GcTest, ReflogTellsWhichMutationIsUnreadableAndGoesOn) {
+  Store store = make();
+  commit(store, 1, 100);
+  commit(store, 2, 100);
+  store.create_tag("t", commit(store, 3, 100));
+  flip_byte(segment(2), section_begin(2, format::SectionKind::commit));
+  const auto log = store.reflog();
+  ASSERT_EQ(log.size(), 4u);
+  EXPECT_EQ(log[1].action, "commit");
+  EXPECT_EQ(log[2].action, "unreadable");
+  EXPECT_EQ(log[2].sequence, 2u);
+  EXPECT_THAT(log[2].error, HasSubstr(segment_file_name(2)));
+  EXPECT_EQ(log[3].action, "commit");
+  EXPECT_EQ(store.reflog("main").size(), 3u);  // it may have been of any ref
+}
+
+TEST_F(GcTest, UndoGoesOnBehindAnUnreadableMutationThatWasUndone) {
+  Store store = make();
+  for (std::uint64_t number : {1, 2, 3}) commit(store, number, 100);
+  store.undo();
+  store.undo();
+  flip_byte(segment(3), section_begin(3, format::SectionKind::commit));
+  EXPECT_EQ(store.undo().sequence, 1u);
+  EXPECT_THAT(store.refs(), IsEmpty());
+}
+
+TEST_F(GcTest, UndoRefusesAnUnreadableMutationOnWhichARefStandsAndPassesItOverAfterRepair) {
+  Store store = make();
+  commit(store, 1, 100);
+  const auto second = commit(store, 2, 100);
+  commit(store, 3, 100);
+  flip_byte(segment(3), section_begin(3, format::SectionKind::commit));
+  EXPECT_THAT(error_of([&] { store.undo(); }), IsError(ErrorKind::corrupt, "cannot be read"));
+  Store::repair(path());
+  EXPECT_EQ(open().resolve("main"), second);
+  EXPECT_EQ(open().undo().sequence, 2u);
+}
+
+// The child of a fork inside a gc or a commit has the same objects; what they write is the parent's.
+TEST_F(GcTest, AForkedChildLeavesTheParentsUnfinishedFilesAlone) {
+  Store store = make();
+  commit(store, 1, 100);
+  const auto whole = Segment::open(segment(1));
+  auto copy = std::make_unique<SparseCopy>(*whole, KeptParts{.ranges = {{4096, 4096}}}, false);
+  auto writer = std::make_unique<SegmentWriter>(segments(), store_id());
+  const auto temporary = writer->temporary_path();
+  ASSERT_EQ(files_in_segments(), 3u);
+  EXPECT_EQ(run_in_child([&] {
+              copy.reset();
+              writer.reset();
+              return 0;
+            }),
+            succeeded);
+  EXPECT_EQ(files_in_segments(), 3u);
+  EXPECT_TRUE(file_exists(temporary));
+  copy.reset();
+  writer.reset();
+  EXPECT_EQ(files_in_segments(), 1u);
 }
 
 // --- undo of the rest

@@ -1,5 +1,6 @@
 #include "store/record.h"
 
+#include "store/codec.h"
 #include "tests/store/store_fixture.h"
 
 namespace tenon {
@@ -26,6 +27,13 @@ Record some_record() {
 }
 
 Record decode(std::span<const std::byte> bytes) { return decode_record(bytes, "x.seg", 100); }
+
+// 4 GiB of text do not become a text of no bytes. (Nobody looks at the bytes: there are none.)
+TEST(ByteWriterTest, TextWhoseLengthDoesNotFitIsALimit) {
+  ByteWriter out;
+  EXPECT_THAT(error_of([&] { out.put_string({"", std::size_t{1} << 32}); }), IsError(ErrorKind::limit, "too long"));
+  EXPECT_EQ(out.size(), 0u);
+}
 
 TEST(RecordTest, ReadsBackAsWritten) {
   const Record wanted = some_record();

@@ -515,6 +515,39 @@ TEST_P(StitchedTest, PiecesThatDoNotFitAreRefused) {
               IsError(ErrorKind::corrupt, "not aligned to pages"));
 }
 
+// One file is open at a time, on opening and on reading.
+TEST_P(StitchedTest, ASlotMayDrawOnMoreSegmentsThanTheProcessHasDescriptors) {
+  constexpr std::uint64_t count = 60;
+  segments_ = {{}};
+  Placement pieces;
+  Bytes content;
+  for (std::uint32_t i = 1; i <= count; ++i) {
+    const Bytes piece = pattern(leaf_bytes, i);
+    segments_.push_back(write_pieces(i + 100, piece));
+    pieces.push_back({i, 0, page, leaf_bytes});
+    content.insert(content.end(), piece.begin(), piece.end());
+  }
+  const auto outcome = testing::run_in_child([&] {
+    const rlimit few{32, 32};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    const auto state = open(one_tensor(content), {content}, {}, {pieces}, GetParam());
+    const bool is_mapped = std::memcmp(state->slot_data(0), content.data(), content.size()) == 0;
+    return is_mapped && verified(*state) == content ? 0 : 1;
+  });
+  EXPECT_EQ(outcome, testing::succeeded);
+}
+
+// Sizes are the layout's, which whoever forged the file has chosen; many slots may lie over the same few bytes.
+TEST_P(StitchedTest, SlotsThatAddUpToMoreThanAnythingCanBeAreRefused) {
+  segments_ = {{}};
+  DraftBuilder draft;
+  for (int i = 0; i < 4; ++i) {
+    draft.slot(std::uint64_t{1} << 60, [](std::uint64_t, std::span<std::byte>) {}).tensor("t" + std::to_string(i));
+  }
+  EXPECT_THAT(error_of([&] { open(draft, std::vector<Bytes>(4), {}, std::vector<Placement>(4), GetParam()); }),
+              IsError(ErrorKind::corrupt, "slots are larger together than anything can be"));
+}
+
 TEST_P(StitchedTest, OnePieceOutsideItsSegmentIsRefused) {
   segments_ = {{}, write_pieces(1, first_)};
   EXPECT_THAT(error_of_placement({{1, 0, page, whole_.size()}}), IsError(ErrorKind::corrupt, "outside its segment"));

@@ -3,6 +3,7 @@
 Runs the binary that TENON_BINARY names, else build/tools/tenon. Needs pytest; what compares with torch needs that, too.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -463,6 +464,68 @@ def test_reflog_tells_what_happened(store):
     assert (newest["action"], newest["ref"], newest["undoes"]) == ("delete", "good", tag["sequence"])
     assert (second["previous_id"], second["ref"]) == (first["snapshot_id"], "main")
     assert len(store.records("reflog", "main", "-n", "1")) == 1
+
+
+def test_compact_keeps_what_tensors_use(store):
+    torch = pytest.importorskip("torch")
+    base = torch.arange(100_000, dtype=torch.float32)
+    torch.save({"a": base[10:20], "b": base[15:30], "c": base[90_000:90_005]}, store.path / "views.pt")
+    store.run("import", "views.pt", "--ref", "views")
+    before = store.record("log", "views")
+    compacted = store.record("compact", "views")
+    assert (compacted["old_nbytes"], compacted["nbytes"]) == (400_000, 4 * 25)
+    assert store.record("log", "views", "-n", "1")["snapshot_id"] == compacted["snapshot_id"]
+    store.run("export", "views", "slim.pt")
+    slim = torch.load(store.path / "slim.pt", weights_only=True)
+    assert torch.equal(slim["a"], base[10:20]) and torch.equal(slim["c"], base[90_000:90_005])
+    slim["a"][5] = -1
+    assert slim["b"][0] == -1  # still one storage
+    assert b"compact already" in store.run("compact", "views").stderr
+    store.run("compact", before["snapshot_id"][:12], "--ref", "other")
+    assert store.record("log", "other", "-n", "1")["nbytes"] == 100
+
+
+def test_rewrite_drops_and_renames_in_all_of_a_history(folder):
+    torch = pytest.importorskip("torch")
+    folder.run("init", "s.tenon")
+    for step in range(4):
+        tied = torch.full((400_000,), float(step))
+        torch.save({"model": collections.OrderedDict(head=torch.ones(3), secret=tied, body=torch.arange(300_000.) + step),
+                    "tied": tied, "steps": [1, step]}, folder.path / "c.pt")
+        folder.run("import", "c.pt", "--step", str(step))
+    before = folder.records("log")
+    disk = folder.records("du")[0]["segment_bytes"]
+    done = folder.record("rewrite", "main", "--drop", "model/secret", "--rename", "model/head", "model/top")
+    assert (done["snapshots"], done["changed"]) == (4, 4)
+    after = folder.records("log")
+    assert [row["step"] for row in after] == [3, 2, 1, 0]
+    assert [row["created_at"] for row in after] == [row["created_at"] for row in before]
+    assert folder.records("du")[0]["segment_bytes"] - disk < 4 * 16384  # no bytes of tensors were written again
+    for back in range(4):
+        folder.run("export", f"main~{back}", f"{back}.pt")
+        loaded = torch.load(folder.path / f"{back}.pt", weights_only=True)
+        assert list(loaded["model"]) == ["top", "body"]
+        assert isinstance(loaded["model"], collections.OrderedDict)
+        assert torch.equal(loaded["model"]["body"], torch.arange(300_000.) + 3 - back)
+        assert torch.equal(loaded["tied"], torch.full((400_000,), 3. - back)) and loaded["steps"] == [1, 3 - back]
+    folder.run("verify", "--read-data")
+    folder.run("rewrite", "main", "--drop", "nothing", code=1)
+    folder.run("rewrite", "main", code=2)
+    folder.run("rewrite", "main", "--rename", "model/top", "elsewhere", code=1)
+    assert [ref["name"] for ref in folder.records("ref")] == ["main"]
+
+
+def test_reflog_goes_on_at_a_damaged_segment_and_says_so(store):
+    segment = store.path / "s.tenon/segments/0000000000000001.seg"
+    segment.chmod(0o644)
+    with open(segment, "r+b") as file:
+        file.seek(-200, 2)  # the footer
+        file.write(b"damaged")
+    second, first = store.records("reflog")
+    assert second["action"] == "commit" and second["error"] is None
+    assert (first["action"], first["sequence"], first["at"]) == ("unreadable", 1, None)
+    assert segment.name in first["error"]
+    assert b"unreadable" in store.run("reflog").stdout
 
 
 def test_a_clone_is_a_store_of_its_own(store):

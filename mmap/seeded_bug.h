@@ -1,5 +1,5 @@
-// Faults that a test harness must be able to find, switched on by TENON_SEEDED_BUG=<name> in builds made with
-// -DTENON_SEEDED_BUGS, and compiled to `false` in every other build.
+// Faults that a test must find, switched on by TENON_SEEDED_BUG=<name> in builds configured with -Dseeded_bugs=true,
+// and compiled to `false` in every other build. tests/faults/seeded_bugs.py says which test finds which.
 #pragma once
 
 #include <cstdlib>
@@ -9,7 +9,7 @@ namespace tenon {
 
 #ifdef TENON_SEEDED_BUGS
 inline bool seeded_bug(std::string_view name) noexcept {
-  const char* wanted = std::getenv("TENON_SEEDED_BUG");
+  static const char* const wanted = std::getenv("TENON_SEEDED_BUG");
   return wanted != nullptr && name == wanted;
 }
 #else
