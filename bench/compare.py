@@ -46,9 +46,13 @@ class Sizes:
     tensors: int = 64
     state_tensors: int = 1_000
     share_bytes: int = 2 * GIB
-    share_processes: tuple = (1, 4, 16)
+    share_processes: tuple = (1, 2, 4, 8, 16)
     share_peer_bytes: int = 512 * MIB
-    share_peer_processes: int = 4
+    share_peer_processes: tuple = (1, 2, 4, 8, 16)
+    follow_bytes: int = 64 * MIB
+    follow_tensors: int = 1000
+    follow_changed: int = 10
+    follow_commits: int = 400
     fresh_processes: int = 31
     chain_bytes: int = 256 * MIB
     chain_tensors: int = 4
@@ -60,7 +64,8 @@ class Sizes:
 
 
 SMOKE = Sizes(attach_tensors=500, commit_bytes=8 * MIB, tensors=8, state_tensors=50, share_bytes=8 * MIB, share_processes=(1, 2),
-              share_peer_bytes=8 * MIB, share_peer_processes=1, fresh_processes=3, growth_tensors=50, chain_bytes=16 * MIB,
+              share_peer_bytes=8 * MIB, share_peer_processes=(1,), follow_bytes=MIB, follow_tensors=8,
+              follow_changed=2, follow_commits=5, fresh_processes=3, growth_tensors=50, chain_bytes=16 * MIB,
               chain_tensors=2, chain_commits=4, chain_small_tensors=64,
               growth_snapshots=(10, 30), rounds=1)
 
@@ -339,13 +344,30 @@ def measure_share_peers(bench):
     state = random_state(sizes.share_peer_bytes, sizes.tensors)
     torch.save(state, bench.path("share.pt"))
     safetensors.torch.save_file(state, bench.path("share.safetensors"))
-    count = sizes.share_peer_processes
-    bare = sum_of_pss([[sys.executable, script, "none", "-"]] * count)
-    for kind, name in (("torch", "share.pt"), ("safetensors", "share.safetensors")):
-        cost = sum_of_pss([[sys.executable, script, kind, bench.path(name)]] * count) - bare
-        bench.add("P6", f"{count} processes, {sizes.share_peer_bytes // MIB} MiB: {kind} (for comparison)", "",
-                  f"{cost / sizes.share_peer_bytes:.3f} x")
+    for count in sizes.share_peer_processes:
+        bare = sum_of_pss([[sys.executable, script, "none", "-"]] * count)
+        for kind, name in (("torch.load", "share.pt"), ("safetensors", "share.safetensors")):
+            cost = sum_of_pss([[sys.executable, script, kind.split(".")[0], bench.path(name)]] * count) - bare
+            bench.add("P6", f"{count} processes, {sizes.share_peer_bytes // MIB} MiB: {kind} (for comparison)", "",
+                      f"{cost / sizes.share_peer_bytes:.3f} x")
     bench.discard("share.pt", "share.safetensors")
+
+
+# --- P7: following ---
+
+
+def measure_follow(bench):
+    sizes = bench.sizes
+    for durability in ("full", "relaxed"):
+        figures = bench.run("follow", "run", bench.path("follow.tenon"), durability, sizes.follow_bytes,
+                            sizes.follow_tensors, sizes.follow_changed, sizes.follow_commits)[0]
+        bench.discard("follow.tenon")
+        for quantile, limit_s in (("p50", 200e-6), ("p99", 2e-3)):
+            ours, polled = figures[quantile], figures[f"polled_{quantile}"]
+            what = (f"{quantile} of {sizes.follow_commits} commits of {sizes.follow_changed} of {sizes.follow_tensors:,} "
+                    f"tensors ({durability}): ack to views")
+            bench.add("P7", what, f"<= {show_seconds(limit_s)}", f"{show_seconds(ours)}; {ours / polled:.2f} x polling",
+                      ours <= limit_s, polling=polled)
 
 
 # --- P12, P13: import and export ---
@@ -527,7 +549,7 @@ def measure_growth(bench):
 
 
 MEASUREMENTS = {"P1": measure_attach, "P2": measure_first_byte, "P3": measure_commit_new, "P4": measure_commit_again,
-                "P5": measure_touch, "P6": measure_share, "P8": measure_chain, "P9": measure_stitched, "P12": measure_convert,
+                "P5": measure_touch, "P6": measure_share, "P7": measure_follow, "P8": measure_chain, "P9": measure_stitched, "P12": measure_convert,
                 "P13": measure_convert, "P14": measure_python, "P15": measure_copy, "growth": measure_growth}
 
 

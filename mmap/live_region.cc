@@ -11,7 +11,9 @@
 #include <cassert>
 #include <climits>
 #include <cstring>
+#include <thread>
 #include <type_traits>
+#include <utility>
 
 #include "mmap/lock.h"
 
@@ -184,6 +186,7 @@ std::shared_ptr<LiveRegion::Slot> LiveRegion::join() {
   const std::lock_guard lock(joining_);
   if (auto joined = joined_.lock()) return joined;
   if (!held_byte_) {
+    if (std::exchange(has_asked_, true)) return nullptr;  // it was full then
     held_byte_ = FileLock::hold_any(file_, first_lock_byte, slot_count, static_cast<std::uint64_t>(::getpid()));
     if (!held_byte_) return nullptr;
   }
@@ -223,6 +226,7 @@ std::vector<LiveProcess> LiveRegion::processes() const {
   for (std::uint32_t index = 0; index < slot_count; ++index) {
     const SharedSlot& shared = slot(index);
     for (int attempt = 0; attempt < read_attempts; ++attempt) {
+      if (attempt > 0) std::this_thread::yield();
       const std::uint64_t before = shared.sequence.load(std::memory_order_acquire);
       std::uint64_t words[content_words];
       for (std::size_t i = 0; i < content_words; ++i) words[i] = shared.content[i].load(std::memory_order_relaxed);

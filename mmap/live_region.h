@@ -76,8 +76,8 @@ class LiveRegion : public std::enable_shared_from_this<LiveRegion> {
   // Returns when the epoch is not `seen`, at the latest after `timeout`, sometimes sooner.
   void wait(std::string_view name, std::uint32_t seen, std::chrono::nanoseconds timeout) const noexcept;
 
-  // This process's slot, shared by all who ask for it; nullptr if the region is not writable, or full, or if a slot
-  // of this region was inherited by fork.
+  // This process's slot, shared by all who ask for it; nullptr if the region is not writable, or was full when it was
+  // asked for first, or was opened before a fork.
   std::shared_ptr<Slot> join();
   // Those who are there now.
   std::vector<LiveProcess> processes() const;
@@ -98,6 +98,7 @@ class LiveRegion : public std::enable_shared_from_this<LiveRegion> {
   mutable std::mutex joining_;
   std::weak_ptr<Slot> joined_;
   std::optional<std::uint64_t> held_byte_;  // once taken it is held until the file is closed
+  bool has_asked_ = false;
   std::uint64_t fork_generation_ = 0;
 };
 

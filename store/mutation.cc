@@ -180,6 +180,7 @@ void Mutation::commit() {
     throw_with(error, "the change is committed, but its head file could not be written",
                "the next change of the store mends the head");
   }
+  if (head_ || deleted_) store_.live().announce(head_ ? head_->ref : *deleted_);
 }
 
 void Mutation::commit_catalog() {

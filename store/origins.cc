@@ -49,7 +49,7 @@ std::shared_ptr<const SnapshotState> reopen_shared(const StoreState& store, cons
   if (loaded.holder().footer().store_id != store.store_id()) return nullptr;
   return open_if_possible([&]() -> std::shared_ptr<const SnapshotState> {
     if (!store.catalog().read().snapshot(loaded.info().id)) return nullptr;
-    return store.open_located({loaded.info().id, loaded.holder().reference()}, Mode::shared);
+    return store.open_located({loaded.info().id, loaded.holder().reference()}, {});
   });
 }
 
@@ -58,7 +58,7 @@ std::shared_ptr<const SnapshotState> reopen_shared(const StoreState& store, cons
 std::shared_ptr<const SnapshotState> open_tip(const StoreState& store, const std::string& ref) {
   return open_if_possible([&]() -> std::shared_ptr<const SnapshotState> {
     const auto head = read_head(store.paths().heads(), ref, store.store_id());
-    return head ? store.open_located({head->snapshot, head->segment}, Mode::shared) : nullptr;
+    return head ? store.open_located({head->snapshot, head->segment}, {}) : nullptr;
   });
 }
 

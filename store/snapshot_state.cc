@@ -6,6 +6,7 @@
 #include <map>
 #include <unordered_set>
 
+#include "mmap/advice.h"
 #include "mmap/seeded_bug.h"
 #include "store/codec.h"
 #include "store/live_ranges.h"
@@ -42,6 +43,14 @@ bool has_footer_of(const File& file, const Segment& segment) {
   format::SegmentFooter footer;
   file.read_at(segment.file_bytes() - sizeof footer, std::as_writable_bytes(std::span(&footer, 1)));
   return footer.checksum == segment.footer().checksum;
+}
+
+// The kernel may be too old to be asked; touching does the same.
+void populate(std::span<const std::byte> range) {
+  if (populate_read(range.data(), range.size())) return;
+  volatile std::byte sink{};
+  for (std::size_t at = 0; at < range.size(); at += page_bytes()) sink = range[at];
+  (void)sink;
 }
 
 // Part of a slot that one thread reads into its place.
@@ -178,14 +187,30 @@ File SnapshotState::reopen_file(const SegmentDirectory& directory, std::uint32_t
 
 void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
   const Segment& with_layout = require_segment(directory, binding_.layout_segment());
+  const Segment& with_structure = require_segment(directory, binding_.structure_segment());
+  if (directory.previous != nullptr && take_layout(*directory.previous)) return;
   layout_bytes_ = checked_section(with_layout, SectionKind::layout, record_.layout);
   layout_ = Layout::open(layout_bytes_, with_layout.path().string(), with_layout.section_offset(SectionKind::layout));
   if (layout_.slot_count() != binding_.slot_count() || layout_.tensor_count() != record_.info.tensor_count) {
     throw Error(ErrorKind::corrupt,
                 {.what = "layout and binding differ in their number of slots", .file = holder().path().string()});
   }
-  const Segment& with_structure = require_segment(directory, binding_.structure_segment());
   structure_bytes_ = checked_section(with_structure, SectionKind::structure, record_.structure);
+}
+
+// Checkpoints of one model share layout and structure: what was checked in a segment that is still mapped is right.
+bool SnapshotState::take_layout(const SnapshotState& previous) {
+  const bool is_same =
+      segments_[binding_.layout_segment()] == previous.segments_[previous.binding_.layout_segment()] &&
+      segments_[binding_.structure_segment()] == previous.segments_[previous.binding_.structure_segment()] &&
+      record_.layout == previous.record_.layout && record_.structure == previous.record_.structure &&
+      binding_.slot_count() == previous.binding_.slot_count() &&
+      record_.info.tensor_count == previous.record_.info.tensor_count;
+  if (!is_same) return false;
+  layout_ = previous.layout_;
+  layout_bytes_ = previous.layout_bytes_;
+  structure_bytes_ = previous.structure_bytes_;
+  return true;
 }
 
 // Every extent in a segment that gc has thinned is still there: what it gave back reads as zeros.
@@ -269,6 +294,8 @@ void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode
   std::map<std::uint32_t, std::vector<StitchedPart>> parts;  // by index in the segment table
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
     if (layout_.slot_bytes(slot) == 0 || !binding_.is_stitched(slot)) continue;
+    if (directory.previous != nullptr && mode == MapMode::read_only && take_stitched(*directory.previous, slot))
+      continue;
     const auto extents = binding_.extents(slot);
     auto range = try_mapping([&] { return StitchedRange::reserve(layout_.slot_bytes(slot), extents.size()); });
     if (!range) {
@@ -304,7 +331,7 @@ void SnapshotState::map_stitched(const SegmentDirectory& directory, MapMode mode
     }
     slot_data_[of.slot] = of.range->data();
     if (mode == MapMode::copy_on_write) add_private_parts(of.slot, inodes);
-    stitched_.push_back(std::move(*of.range));
+    stitched_[of.slot] = std::make_shared<const StitchedRange>(std::move(*of.range));
   }
 }
 
@@ -321,6 +348,69 @@ std::byte* SnapshotState::add_private(const File& file, std::uint64_t offset, st
   std::byte* const data = private_mappings_.back().data();
   private_parts_.push_back({reinterpret_cast<std::uintptr_t>(data), size_bytes, offset, file.inode()});
   return data;
+}
+
+// What is mapped read-only serves any number of snapshots.
+bool SnapshotState::take_stitched(const SnapshotState& previous, std::uint32_t slot) {
+  const auto found = previous.stitched_.find(slot);
+  if (previous.mode_ != Mode::shared || found == previous.stitched_.end() || !has_same_place(slot, previous, slot))
+    return false;
+  stitched_[slot] = found->second;
+  slot_data_[slot] = found->second->data();
+  return true;
+}
+
+bool SnapshotState::has_same_place(std::uint32_t slot, const SnapshotState& other,
+                                   std::uint32_t other_slot) const noexcept {
+  const auto is_same = [&](const Extent& a, const Extent& b) {
+    return a.offset == b.offset && a.size == b.size &&
+           segments_[a.segment]->uuid() == other.segments_[b.segment]->uuid();
+  };
+  if (layout_.slot_bytes(slot) != other.layout_.slot_bytes(other_slot)) return false;
+  if (layout_.slot_bytes(slot) == 0) return true;
+  if (binding_.is_stitched(slot) != other.binding_.is_stitched(other_slot)) return false;
+  if (binding_.is_stitched(slot)) {
+    const auto ours = binding_.extents(slot), theirs = other.binding_.extents(other_slot);
+    return std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(), is_same);
+  }
+  return binding_.offset(slot) == other.binding_.offset(other_slot) &&
+         segments_[binding_.segment(slot)]->uuid() == other.segments_[other.binding_.segment(other_slot)]->uuid();
+}
+
+// Neighbours in memory are asked for together: a segment's slots mostly lie side by side.
+void SnapshotState::advise(const OpenOptions& options) const {
+  if (!options.prefault && !options.will_need && !options.huge_pages && !options.lock_on_fault &&
+      !options.numa_interleave) {
+    return;
+  }
+  for (const auto& range : slot_ranges()) {
+    if (options.huge_pages) advise_huge_pages(range.data(), range.size());
+    if (options.numa_interleave) interleave_over_nodes(range.data(), range.size());
+    if (options.will_need) advise_will_need(range.data(), range.size());
+    if (options.lock_on_fault) lock_on_fault(range.data(), range.size());
+    if (options.prefault) populate(range);
+  }
+}
+
+// What is mapped of the slots, in order of addresses, with gaps of less than a page closed.
+std::vector<std::span<const std::byte>> SnapshotState::slot_ranges() const {
+  std::vector<std::span<const std::byte>> ranges;
+  for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (layout_.slot_bytes(slot) != 0) ranges.emplace_back(slot_data_[slot], layout_.slot_bytes(slot));
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.data() < b.data(); });
+  std::size_t last = 0;
+  for (std::size_t i = 1; i < ranges.size(); ++i) {
+    const std::byte* const end = ranges[last].data() + ranges[last].size();
+    if (ranges[i].data() <= end + page_bytes()) {
+      const std::byte* const new_end = std::max(end, ranges[i].data() + ranges[i].size());
+      ranges[last] = {ranges[last].data(), new_end};
+    } else {
+      ranges[++last] = ranges[i];
+    }
+  }
+  ranges.resize(ranges.empty() ? 0 : last + 1);
+  return ranges;
 }
 
 void SnapshotState::copy_stitched(std::uint32_t slot) {

@@ -20,17 +20,21 @@
 #include "store/record.h"
 #include "store/segment.h"
 #include "store/segment_cache.h"
+#include "tenon/open_options.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
 
 // Where the segments named by a binding are found: a directory, or nowhere for a bundle, which has them all in itself.
+class SnapshotState;
 struct SegmentDirectory {
   std::filesystem::path path;     // absolute
   SegmentCache* cache = nullptr;  // of segments mapped already; may be null
   // Nothing is mapped, and metadata read by pread: for verify and repair, which outlive a disk that does not read. The
   // snapshot has no bytes then: slot_data() must not be called.
   bool metadata_only = false;
+  // A snapshot that is open: what the new one has in common with it is not checked and mapped again. May be null.
+  const SnapshotState* previous = nullptr;
 
   // The segment in `file`, from the cache if it is mapped already and it is known which is `wanted`.
   std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference* wanted) const;
@@ -71,6 +75,10 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<Digest> slot_leaves(std::uint32_t slot) const;
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
   VerifiedReader verified_reader(std::uint32_t slot) const;
+  // True if the slots lie at the same places of the same segments: then they have the same bytes.
+  bool has_same_place(std::uint32_t slot, const SnapshotState& other, std::uint32_t other_slot) const noexcept;
+  // Asks the system for what the options say, over all that is mapped.
+  void advise(const OpenOptions& options) const;
   // True if the slot, opened privately, lies in this process's mappings of the segments' files, all of it. `regions`:
   // all mappings.
   bool is_mapped(std::uint32_t slot, std::span<const MappedRegion> regions) const noexcept;
@@ -95,6 +103,9 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void copy_all(const SegmentDirectory& directory);
   void map_stitched(const SegmentDirectory& directory, MapMode mode);
   void copy_stitched(std::uint32_t slot);
+  std::vector<std::span<const std::byte>> slot_ranges() const;
+  bool take_layout(const SnapshotState& previous);
+  bool take_stitched(const SnapshotState& previous, std::uint32_t slot);
 
   Mode mode_ = Mode::shared;
   Record record_;
@@ -106,7 +117,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::span<const std::byte> structure_bytes_;
   std::vector<std::byte*> slot_data_;
   std::vector<Mapping> private_mappings_;
-  std::vector<StitchedRange> stitched_;
+  std::map<std::uint32_t, std::shared_ptr<const StitchedRange>> stitched_;  // by slot; also of snapshots that follow
   // Of copy-on-write mappings: what part of which file lies where; ascending.
   struct PrivatePart {
     std::uintptr_t address;

@@ -9,6 +9,7 @@
 #include "store/history.h"
 #include "store/loaded_memory.h"
 #include "store/mutation.h"
+#include "store/processes.h"
 #include "store/repair.h"
 #include "store/retention.h"
 #include "store/store_state.h"
@@ -96,12 +97,17 @@ const std::filesystem::path& Store::path() const noexcept { return state_->path(
 bool Store::is_bundle() const noexcept { return state_->is_bundle(); }
 
 Snapshot Store::snapshot(std::string_view rev, const OpenOptions& options) const {
-  auto snapshot = state_->open_snapshot(rev, options.mode);
+  auto snapshot = state_->open_snapshot(rev, options);
   if (options.mode != Mode::copy) remember_loaded(snapshot);
   return SnapshotState::handle(std::move(snapshot));
 }
 
 SnapshotId Store::resolve(std::string_view rev) const { return state_->locate(rev).id; }
+
+std::vector<StoreProcess> Store::processes() const {
+  state_->require_same_process();
+  return find_processes(*state_);
+}
 
 CommitResult Store::commit(const Draft& draft, const CommitOptions& options) {
   return commit_draft(*state_, draft, options);
@@ -192,7 +198,7 @@ void Store::require_directory(const char* what) const {
 }
 
 void Store::bundle(std::string_view rev, const std::filesystem::path& out, const BundleOptions& options) const {
-  const auto snapshot = state_->open_snapshot(rev, Mode::shared);
+  const auto snapshot = state_->open_snapshot(rev, {});
   const bool is_ref = state_->is_bundle()
                           ? rev == state_->bundle_ref()
                           : is_ref_name(rev) && file_exists(state_->paths().heads() / head_file_name(rev));

@@ -122,6 +122,7 @@ std::shared_ptr<StoreState> StoreState::open(const std::filesystem::path& path) 
   state->store_id_ = superblock.store_id;
   state->is_durable_ = superblock.durability != static_cast<std::uint8_t>(Durability::relaxed);
   state->is_format_writable_ = is_writable(superblock);
+  state->live_.set_directory(state->paths_.root);
   state->catalog_ = std::make_unique<Catalog>(state->paths_.catalog(), state->store_id_,
                                               state->is_durable_ && !seeded_bug("ack_before_commit"));
   return state;
@@ -227,11 +228,22 @@ StoreState::Located StoreState::locate(std::string_view text) const {
   return locate_in_catalog(rev);
 }
 
-std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& located, Mode mode) const {
+std::shared_ptr<const SnapshotState> StoreState::open_located(
+    const Located& located, const OpenOptions& options, std::string_view rev,
+    const std::shared_ptr<const SnapshotState>& previous) const {
   const auto file = is_bundle() ? path() : paths_.segment_directory().file_of(located.holder.sequence);
   SegmentDirectory directory = paths_.segment_directory();
-  if (mode == Mode::shared) directory.cache = &cache_;
-  return SnapshotState::open(directory, File::open(file), &located.holder, &located.id, mode);
+  if (options.mode == Mode::shared || previous) directory.cache = &cache_;
+  directory.previous = previous.get();
+  auto state = SnapshotState::open(directory, File::open(file), &located.holder, &located.id, options.mode);
+  if (options.mode == Mode::copy) return state;
+  state->advise(options);
+  auto told = rev.empty() ? nullptr : live_.tell(located.id, rev, state->info().nbytes);
+  if (!told) return state;
+  // Kept as long as the snapshot.
+  const auto both = std::make_shared<std::pair<std::shared_ptr<const SnapshotState>, std::shared_ptr<const void>>>(
+      std::move(state), std::move(told));
+  return {both, both->first.get()};
 }
 
 void StoreState::sweep_temporaries_once() {
@@ -246,11 +258,11 @@ void StoreState::keep_parent(std::shared_ptr<const SnapshotState> parent) noexce
 // A segment may be unlinked, or replaced by a sparse copy without the parts that only a forgotten snapshot needed,
 // between reading the head and opening it. Once all is open nothing can go away; the head read again afterwards says
 // whether that was in time.
-std::shared_ptr<const SnapshotState> StoreState::open_snapshot(std::string_view rev, Mode mode) const {
+std::shared_ptr<const SnapshotState> StoreState::open_snapshot(std::string_view rev, const OpenOptions& options) const {
   for (int attempt = 1;; ++attempt) {
     const Located located = locate(rev);
     try {
-      auto state = open_located(located, mode);
+      auto state = open_located(located, options, rev);
       if (is_bundle() || locate(rev).id == located.id || attempt == attach_attempts) return state;
     } catch (const Error& error) {
       const bool may_have_moved = error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::corrupt;

@@ -12,6 +12,7 @@
 
 #include "store/catalog.h"
 #include "store/heads.h"
+#include "store/live.h"
 #include "store/rev.h"
 #include "store/snapshot_state.h"
 #include "store/superblock.h"
@@ -71,8 +72,12 @@ class StoreState {
   };
   Located locate(std::string_view rev) const;
   // Opens what `rev` names; tries again if its segments went away meanwhile because the ref moved on.
-  std::shared_ptr<const SnapshotState> open_snapshot(std::string_view rev, Mode mode) const;
-  std::shared_ptr<const SnapshotState> open_located(const Located& located, Mode mode) const;
+  std::shared_ptr<const SnapshotState> open_snapshot(std::string_view rev, const OpenOptions& options) const;
+  // With `rev`, the live region tells that it is open. What did not change since `previous` is taken from there.
+  std::shared_ptr<const SnapshotState> open_located(const Located& located, const OpenOptions& options,
+                                                    std::string_view rev = {},
+                                                    const std::shared_ptr<const SnapshotState>& previous = {}) const;
+  StoreLive& live() const noexcept { return live_; }
   // What killed writers left, once in the life of this store handle.
   void sweep_temporaries_once();
   // Keeps the last parent's segments mapped for the next commit's comparison; until then their disk space is not
@@ -96,6 +101,7 @@ class StoreState {
   std::unique_ptr<Catalog> catalog_;
   std::uint64_t fork_generation_ = 0;
   mutable SegmentCache cache_;
+  mutable StoreLive live_;
   std::once_flag swept_;
   std::mutex parent_mutex_;
   std::shared_ptr<const SnapshotState> parent_;

@@ -254,6 +254,33 @@ void add_stores(CLI::App& app, CommandLine& line) {
   });
 }
 
+// Numbers of seconds, "0.5" too.
+CLI::Validator seconds() { return CLI::Range(0.0, 1e9, ""); }
+
+void add_sharing(CLI::App& app, CommandLine& line) {
+  const char* group = "Sharing";
+  bind<PsArguments>(add_verb(app, "ps", group), line, run_ps, [](CLI::App& verb, PsArguments& a) {
+    verb.add_option("--watch", a.every_s, "again every S seconds; 1 unless told")
+        ->expected(0, 1)
+        ->default_str("1")
+        ->check(seconds())
+        ->type_name("[S]");
+    verb.add_option("-n,--count", a.count, "stop after N times")->check(whole_number<std::uint64_t>(1))->type_name("N");
+  });
+  bind<WatchArguments>(add_verb(app, "watch", group), line, run_watch, [](CLI::App& verb, WatchArguments& a) {
+    verb.add_option("REF", a.ref, "the ref to follow; main unless told")->type_name("");
+    verb.add_option("CMD", a.command, "after --: what to run for each snapshot")->type_name("");
+    verb.add_flag("--new", a.only_new, "leave out the snapshot that is there already");
+    verb.add_option("-n,--count", a.count, "stop after N snapshots")
+        ->check(whole_number<std::uint64_t>(1))
+        ->type_name("N");
+    verb.add_option("--timeout", a.timeout_s, "stop when nothing came for so long")->check(seconds())->type_name("S");
+  });
+  bind<DoctorArguments>(add_verb(app, "doctor", group), line, run_doctor, [](CLI::App& verb, DoctorArguments& a) {
+    verb.add_option("PATH", a.path, "a store or folder; the store unless told")->type_name("");
+  });
+}
+
 OptionSpec spec_of(const CLI::Option& option) {
   OptionSpec spec{.names = {}, .help = option.get_description()};
   for (const std::string& name : option.get_snames()) spec.names.push_back("-" + name);
@@ -377,6 +404,7 @@ void declare(CLI::App& app, CommandLine& line) {
   add_history(app, line);
   add_space(app, line);
   add_stores(app, line);
+  add_sharing(app, line);
   add_meta_verbs(app, line);
   refuse_values_of_flags(app);
 }

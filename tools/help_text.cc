@@ -262,6 +262,35 @@ Examples:
   tenon clone run.tenon /backup/run.tenon
 
 Exit codes: 0 copied, 1 DIR is there already, 4 STORE is damaged.)"},
+    {"ps", "Show who uses the store, and what it costs in memory",
+     R"(A line for each process that has the store's files mapped, or that follows one of its refs, in other containers too.
+OPEN are the bytes of the snapshots that it has open, RSS what it has touched of the store's files, PSS its share of
+that: a page that n processes have is counted as a n-th. COPIED are pages that it has written to in private snapshots,
+and shares with nobody since. A dash is what cannot be seen from here. A pid in parentheses is one of another PID
+namespace.
+
+Examples:
+  tenon ps
+  tenon ps --watch 5
+  tenon ps --json | jq -r 'select(.schema == "ps_total/1") | .proportional_bytes')"},
+    {"watch", "Wait for commits, and do something for each",
+     R"(Prints the id of the ref's snapshot, and then of the newest one whenever the ref moves: several moves in a short time
+may be one line. With a command, runs that instead, one at a time, with TENON_SNAPSHOT_ID, TENON_REF, TENON_STORE and
+TENON_STEP in its environment. A ref that is not there yet is waited for.
+
+Examples:
+  tenon watch main
+  tenon watch main --new -n 1                        # the next commit, then on
+  tenon watch main -- sh -c 'tenon export $TENON_SNAPSHOT_ID newest.safetensors'
+
+Exit codes: 0 done, 3 a command failed.)"},
+    {"doctor", "Tell what this machine gives to a store",
+     R"(File system, limits, pages, and what is with the store: who is there, whether a writer holds the lock, what killed
+writers left. It looks and changes nothing. `tenon verify` is what looks for damage.
+
+Examples:
+  tenon doctor
+  tenon doctor /dev/shm)"},
     {"bundle", "Write one snapshot as a single-file store",
      R"(OUT opens like any store, read-only, and answers to REV and to main. Digests are checked on the way.
 

@@ -183,6 +183,26 @@ struct RepairArguments {
 };
 int run_repair(const Globals& globals, const RepairArguments& arguments, Output& output);
 
+struct PsArguments {
+  std::optional<double> every_s;  // shown again and again
+  std::uint64_t count = UINT64_MAX;
+};
+int run_ps(const Globals& globals, const PsArguments& arguments, Output& output);
+
+struct WatchArguments {
+  std::string ref = "main";
+  std::vector<std::string> command;  // empty: ids are printed
+  bool only_new = false;
+  std::uint64_t count = UINT64_MAX;
+  std::optional<double> timeout_s;
+};
+int run_watch(const Globals& globals, const WatchArguments& arguments, Output& output);
+
+struct DoctorArguments {
+  std::string path;  // empty: the store, or the working folder
+};
+int run_doctor(const Globals& globals, const DoctorArguments& arguments, Output& output);
+
 struct BundleArguments {
   std::string rev;
   std::string out;

@@ -113,6 +113,11 @@ class TENON_API Snapshot {
   // The bytes of a whole slot in this process, writable unless the mode is shared.
   std::span<const std::byte> slot_bytes(std::uint32_t slot) const noexcept;
 
+  // Rows of this snapshot that `older` does not have just so: by name, dtype, shape, stride, flags, offset and bytes of
+  // the slot. What a serving engine copies into the addresses that it keeps. Bytes are looked at only where their
+  // places and keys do not tell.
+  std::vector<std::uint32_t> changed_since(const Snapshot& older) const;
+
   // The structure that held the tensors: a protocol-2 pickle whose persistent ids are row indices; empty
   // when the snapshot is a plain mapping of names to tensors.
   std::span<const std::byte> structure() const noexcept;

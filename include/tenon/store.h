@@ -18,6 +18,9 @@
 #include "tenon/draft.h"
 #include "tenon/error.h"
 #include "tenon/export.h"
+#include "tenon/live.h"
+#include "tenon/open_options.h"
+#include "tenon/processes.h"
 #include "tenon/retention.h"
 #include "tenon/snapshot.h"
 
@@ -71,10 +74,6 @@ struct ReflogEntry {
   std::optional<std::uint64_t> undoes{};  // the mutation that this one takes back
   std::vector<SnapshotId> snapshots{};    // that were forgotten or restored
   std::string error{};                    // of one that is unreadable
-};
-
-struct OpenOptions {
-  Mode mode = Mode::shared;
 };
 
 struct VerifyOptions {
@@ -147,6 +146,12 @@ class TENON_API Store {
   // Throws not_found (with close names, also for a snapshot that was forgotten), invalid_argument (no rev, or an
   // ambiguous prefix).
   SnapshotId resolve(std::string_view rev) const;
+
+  // Follows a ref or tag: its snapshot now, then the newest one whenever it moves. See tenon/live.h.
+  Watch watch(const std::string& ref = "main", const WatchOptions& options = {}) const;
+
+  // Who uses the store now, by pid; those that cannot be seen from here come last.
+  std::vector<StoreProcess> processes() const;
 
   CommitResult commit(const Draft& draft, const CommitOptions& options = {});
 

@@ -23,9 +23,7 @@ class DedupeTest : public testing::StoreTest {
   DedupeTest() { make(); }
 
   CommitResult commit(const Draft& draft) { return open().commit(draft); }
-  std::shared_ptr<const SnapshotState> tip() const {
-    return StoreState::open(path())->open_snapshot("main", Mode::shared);
-  }
+  std::shared_ptr<const SnapshotState> tip() const { return StoreState::open(path())->open_snapshot("main", {}); }
 
   DedupeResult find(const Draft& draft, const SnapshotState* parent) {
     const auto hints = [this](std::span<const std::uint64_t> sketches) {
