@@ -61,7 +61,7 @@ struct Draft {
   std::vector<AttachmentDraft> attachments{};
   std::string message{};
   std::optional<std::int64_t> step{};
-  std::string meta = "{}";  // a JSON object as text
+  std::string meta = "{}";                      // a JSON object as text
   std::optional<std::int64_t> created_at_ns{};  // since 1970, UTC; nothing: when it is committed
 };
 
