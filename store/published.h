@@ -19,7 +19,7 @@ class Published {
   explicit Published(T value) : word_(pack(new Node(std::move(value)))) {}
   Published(const Published&) = delete;
   Published& operator=(const Published&) = delete;
-  ~Published() { release(node_of(word_.load()), 1); }
+  ~Published() { retire(word_.load()); }
 
   // A copy of the current value.
   T load() const {
@@ -33,18 +33,16 @@ class Published {
   }
 
   // Readers get the new value from now on; the old one goes with the last reader that is just taking it.
-  void store(T value) {
-    const std::uint64_t old = word_.exchange(pack(new Node(std::move(value))), std::memory_order_acq_rel);
-    Node* const node = node_of(old);
-    node->references.fetch_add(static_cast<std::int64_t>(old >> address_bits), std::memory_order_acq_rel);
-    release(node, 1);
-  }
+  void store(T value) { retire(word_.exchange(pack(new Node(std::move(value))), std::memory_order_acq_rel)); }
 
  private:
+  // References that Published itself has: more than readers can give back before it has counted them.
+  static constexpr std::int64_t own_references = std::int64_t{1} << 32;
+
   struct Node {
     explicit Node(T v) : value(std::move(v)) {}
     const T value;
-    std::atomic<std::int64_t> references{1};  // one of Published itself
+    std::atomic<std::int64_t> references{own_references};
   };
 
   // What user space has on x86-64 and arm64; larger addresses are only given to who asks for them.
@@ -61,6 +59,11 @@ class Published {
     T value = node->value;
     release(node, count);
     return value;
+  }
+  // Counts the readers that were just taking it and gives up what Published had, in one step: in two, readers between
+  // them would find nothing left, and so would this thread.
+  static void retire(std::uint64_t word) noexcept {
+    release(node_of(word), own_references - static_cast<std::int64_t>(word >> address_bits));
   }
   static void release(Node* node, std::int64_t count) noexcept {
     if (node->references.fetch_sub(count, std::memory_order_acq_rel) == count) delete node;
