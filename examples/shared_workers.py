@@ -37,7 +37,7 @@ def serve(number, store, versions, results):
 
 def main(folder, workers=4, mib=64, versions=2):
     store = tenon.open(pathlib.Path(folder) / "weights.tenon", create=True, durability="relaxed")
-    layers = [np.full(mib * (1 << 20) // 8 // 4, 1.0, np.float32) for _ in range(8)]
+    layers = [np.full(mib * (1 << 20) // 8 // 4, i + 1.0, np.float32) for i in range(8)]
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     crew = [context.Process(target=serve, args=(i, store, versions, results)) for i in range(workers)]

@@ -22,10 +22,11 @@ def data(generator):
 def train(manager, steps):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     first = manager.next_step()
     if first > 0:
         manager.load_into(model)  # assigned, not copied: pages are read when they are used
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)  # after that, for parameters are others now
+    if first > 0:
         optimizer.load_state_dict(manager.load(path="optim"))
         print(f"goes on at step {first}")
     for step in range(first, steps):

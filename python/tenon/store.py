@@ -236,7 +236,8 @@ class Store:
     def load_into(self, model: Any, target: str = "main", *, strict: bool = True, mode: str = "private",
                   map_location: Any = None, device: Any = None) -> Any:
         """Assigns a saved state dict to a torch module, without a copy; also to one on the meta device. Dtypes become those
-        of the snapshot, as with ``load_state_dict(assign=True)``; what is tied in the model stays tied.
+        of the snapshot, as with ``load_state_dict(assign=True)``; what is tied in the model stays tied. Parameters are other
+        objects then: make optimizers afterwards.
 
         Returns missing_keys and unexpected_keys; with ``strict`` they raise RuntimeError, as different shapes always do,
         in torch's own words. A model on another device gets its tensors there.
