@@ -12,6 +12,7 @@
 #include "formats/structure.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"
+#include "tenon/name.h"
 
 namespace tenon {
 
@@ -190,6 +191,16 @@ void require_rows_only(const PickleGraph& graph, const std::string& file) {
   }
 }
 
+// torch keeps the values of a quantized tensor in a storage of their own type, and so does export.
+void require_quantized_storages(const Draft& draft, const std::string& file) {
+  for (const TensorDraft& row : draft.tensors) {
+    if (row.quantizer.empty() || row.slot == no_slot || draft.slots[row.slot].storage_dtype == row.dtype) continue;
+    throw Error(ErrorKind::unsupported, {.what = "quantized tensor shares its storage with another element type",
+                                         .file = file,
+                                         .got = printable(row.name)});
+  }
+}
+
 Draft Importer::run() {
   rename_old_calls(graph_);
   walk_structure(
@@ -203,6 +214,7 @@ Draft Importer::run() {
   draft_.structure = encode_structure(graph_);
   slot_keys_ = slots_.keys();
   draft_.slots = std::move(slots_.slots());
+  require_quantized_storages(draft_, pickle_);
   return std::move(draft_);
 }
 

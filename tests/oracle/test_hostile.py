@@ -128,11 +128,16 @@ def test_is_refused_or_held_as_data(measured, tenon, store, tmp_path, what):
         ["export", "main", tmp_path / "out.pt"],
         ["verify", "--read-data"],
     ):
-        code, out, err = measured.run(*verb, store=store, file=file)
+        code, out, err = measured.run(*verb, store=store, file=largest_segment(store))
         assert code == 0, (verb, code, err)
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out + err), verb
     for verb in looking:
         require_begin_of_cat(tenon, store, verb[1])
+
+
+def largest_segment(store):
+    """What the verbs read is the store: pages of it that they map count as theirs."""
+    return max((store / "segments").iterdir(), key=lambda segment: segment.stat().st_size)
 
 
 def require_begin_of_cat(tenon, store, target):
