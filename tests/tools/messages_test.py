@@ -127,9 +127,10 @@ def test_a_signal_leaves_no_litter(store, verb, stop):
     store.checkpoint("big.pt", "--layers", "12", "--width", "1024", "--step", "9")
     before = set(os.listdir(store.path))
     stopped = 0
-    for delay in (0.01, 0.02, 0.04, 0.08, 0.15, 0.3):
+    for delay in (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.015, 0.03, 0.06, 0.12, 0.2, 0.005, 0.025, 0.05, 0.1):
+        # Under nohup the signal would be ignored, as it should be.
         process = subprocess.Popen([TENON, "--store", "s.tenon", *words], cwd=store.path, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+                                   stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL))
         time.sleep(delay)
         process.send_signal(stop)
         process.communicate(timeout=60)
