@@ -53,7 +53,7 @@ std::vector<std::int64_t> row_major(const std::vector<std::int64_t>& shape) {
 class FilledCommit::State {
  public:
   State(std::shared_ptr<StoreState> store, const CommitOptions& options)
-      : store_(std::move(store)), options_(options), writer_(start()) {}
+      : store_(std::move(store)), options_(options), writer_(begin_segment(*store_, options)) {}
 
   std::span<std::byte> allocate(std::string name, DType dtype, std::vector<std::int64_t> shape) {
     require_unused();
@@ -86,13 +86,6 @@ class FilledCommit::State {
   }
 
  private:
-  SegmentWriter start() const {
-    store_->require_writable();
-    check_ref_name(options_.ref);
-    store_->sweep_temporaries_once();
-    return {store_->paths().segments(), store_->store_id()};
-  }
-
   void require_unused() const {
     store_->require_same_process();
     if (is_used_) throw Error(ErrorKind::invalid_argument, {.what = "the filled commit is over"});

@@ -81,7 +81,7 @@ void require_no_rows(const Draft& head) {
 class JointCommit::State {
  public:
   State(std::shared_ptr<StoreState> store, const CommitOptions& options)
-      : store_(std::move(store)), options_(options), writer_(start()) {
+      : store_(std::move(store)), options_(options), writer_(begin_segment(*store_, options)) {
     ticket_ = encode_ticket({writer_.uuid(), options_.statistics, options_.ref});
   }
 
@@ -106,13 +106,6 @@ class JointCommit::State {
   }
 
  private:
-  SegmentWriter start() const {
-    store_->require_writable();
-    check_ref_name(options_.ref);
-    store_->sweep_temporaries_once();
-    return {store_->paths().segments(), store_->store_id()};
-  }
-
   CommitResult publish(const Draft& draft, StoredSlots slots) {
     const auto parent = open_tip(*store_, options_.ref);
     Ingested ingested = describe_slots(draft, parent.get(), std::move(slots), options_.statistics, writer_);

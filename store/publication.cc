@@ -125,6 +125,13 @@ class Publication {
 
 }  // namespace
 
+SegmentWriter begin_segment(StoreState& store, const CommitOptions& options) {
+  store.require_writable();
+  check_ref_name(options.ref);
+  store.sweep_temporaries_once();
+  return {store.paths().segments(), store.store_id()};
+}
+
 std::optional<CommitResult> publish_snapshot(StoreState& store, const CommitOptions& options, SegmentWriter& writer,
                                              Ingested& ingested) {
   return Publication(store, options).run(writer, ingested);
