@@ -31,6 +31,7 @@ TensorRow as_row(const TensorDraft& tensor, std::uint32_t index) {
           .stride = tensor.stride,
           .wrapper = tensor.wrapper,
           .quantizer = tensor.quantizer,
+          .param = tensor.param,
           .global_shape = tensor.global_shape,
           .global_offset = tensor.global_offset};
 }
