@@ -109,7 +109,7 @@ std::optional<NumpyArray> parse_content(const PickleGraph& graph, NodeId shape, 
   if (!lay_out(array.shape, is_fortran, array.stride)) return std::nullopt;
   std::uint64_t nbytes = 0;
   if (__builtin_mul_overflow(count_elements(array.shape), item_bytes(array.dtype), &nbytes)) return std::nullopt;
-  return nbytes == graph.text(data).size() ? std::optional(std::move(array)) : std::nullopt;
+  return nbytes == graph.text_bytes(data) ? std::optional(std::move(array)) : std::nullopt;
 }
 
 // _reconstruct(ndarray, (0,), b'b') with the state (1, shape, dtype, is_fortran, data)
@@ -255,7 +255,7 @@ std::optional<std::string> numpy_scalar_text(const PickleGraph& graph, NodeId no
                          graph.is(args[1], PickleKind::bytes);
   if (!is_scalar) return std::nullopt;
   const DType dtype = parse_dtype(graph, args[0]);
-  if (dtype == DType::invalid || graph.text(args[1]).size() != item_bytes(dtype)) return std::nullopt;
+  if (dtype == DType::invalid || graph.text_bytes(args[1]) != item_bytes(dtype)) return std::nullopt;
   return fmt::format("numpy.{}({})", dtype_info(dtype).name, number_text(dtype, graph.text(args[1])));
 }
 

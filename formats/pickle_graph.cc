@@ -2,6 +2,7 @@
 #include <bit>
 #include <cassert>
 
+#include "formats/latin1_text.h"
 #include "formats/pickle.h"
 
 namespace tenon {
@@ -63,9 +64,27 @@ double PickleGraph::floating(NodeId id) const noexcept {
   return is_node(id) ? std::bit_cast<double>(nodes_[id].integer) : floats_[id - first_float];
 }
 
-std::string_view PickleGraph::text(NodeId id) const noexcept {
+std::string_view PickleGraph::text(NodeId id) const {
   assert(has_text(kind(id)));
-  return text_of(nodes_[id]);
+  const Node& node = nodes_[id];
+  if (!node.is_encoded) return text_of(node);
+  const EncodedBytes& encoded = encoded_[node.number];
+  std::call_once(encoded.is_made, [&] {
+    encoded.bytes.resize(encoded.nbytes);
+    Latin1Text(encoded.utf8).read(0, std::as_writable_bytes(std::span(encoded.bytes)));
+  });
+  return encoded.bytes;
+}
+
+std::uint64_t PickleGraph::text_bytes(NodeId id) const noexcept {
+  assert(has_text(kind(id)));
+  const Node& node = nodes_[id];
+  return node.is_encoded ? encoded_[node.number].nbytes : node.number;
+}
+
+std::optional<std::string_view> PickleGraph::encoded_bytes(NodeId id) const noexcept {
+  const Node& node = nodes_[id];
+  return node.is_encoded ? std::optional(encoded_[node.number].utf8) : std::nullopt;
 }
 
 std::string_view PickleGraph::global_module(NodeId id) const noexcept {
@@ -137,6 +156,21 @@ NodeId PickleGraph::add_text(PickleKind kind, std::string_view text) {
   auto* copy = static_cast<char*>(allocate(text.size()));
   std::copy(text.begin(), text.end(), copy);
   return add({.kind = kind, .number = static_cast<std::uint32_t>(text.size()), .text = copy});
+}
+
+NodeId PickleGraph::add_borrowed_text(PickleKind kind, std::string_view text,
+                                      const std::shared_ptr<const void>& owner) {
+  assert(has_text(kind) && text.size() <= no_node && (!owner_ || owner_ == owner));
+  owner_ = owner;
+  return add({.kind = kind, .number = static_cast<std::uint32_t>(text.size()), .text = text.data()});
+}
+
+NodeId PickleGraph::add_encoded_bytes(PickleKind kind, std::string_view utf8, std::uint64_t nbytes) {
+  assert(kind == PickleKind::bytes || kind == PickleKind::bytearray);
+  EncodedBytes& encoded = encoded_.emplace_back();
+  encoded.utf8 = utf8;
+  encoded.nbytes = nbytes;
+  return add({.kind = kind, .is_encoded = true, .number = static_cast<std::uint32_t>(encoded_.size() - 1)});
 }
 
 std::vector<NodeId>& PickleGraph::mutable_items(NodeId id) {

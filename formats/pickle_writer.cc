@@ -100,7 +100,7 @@ class Writer {
   void write_integer(std::int64_t value);
   void write_long(std::string_view twos_complement);
   void write_string(std::string_view utf8);
-  void write_latin1_call(std::string_view bytes);
+  void write_latin1_call(NodeId bytes);
   void finish_immutable(NodeId id);
   bool can_close_cycle(NodeId id) const;
   void remember(NodeId id);
@@ -255,15 +255,16 @@ void Writer::write_set(NodeId id) {
 
 // Nor does it have bytes: they are text that is encoded.
 void Writer::write_bytes(NodeId id) {
-  if (graph_.kind(id) == PickleKind::bytes) return write_latin1_call(graph_.text(id));
+  if (graph_.kind(id) == PickleKind::bytes) return write_latin1_call(id);
   put("c__builtin__\nbytearray\n");
-  write_latin1_call(graph_.text(id));
+  write_latin1_call(id);
   put("\x85R");
 }
 
-void Writer::write_latin1_call(std::string_view bytes) {
+void Writer::write_latin1_call(NodeId bytes) {
   put("c_codecs\nencode\n");
-  write_string(latin1_to_utf8(bytes));
+  const auto encoded = graph_.encoded_bytes(bytes);
+  encoded ? write_string(*encoded) : write_string(latin1_to_utf8(graph_.text(bytes)));
   write_string("latin1");
   put("\x86R");
 }

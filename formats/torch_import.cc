@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/latin1_text.h"
 #include "formats/numpy_value.h"
 #include "formats/row_names.h"
 #include "formats/structure.h"
@@ -18,7 +19,6 @@ namespace tenon {
 
 namespace {
 
-constexpr std::size_t max_rank = 64;
 constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
 
 // One slot per storage key, in the order in which the object mentions them.
@@ -34,6 +34,7 @@ class SlotTable {
   // A slot of a numpy array's own.
   std::uint32_t add(SlotDraft slot);
   std::vector<SlotDraft>& slots() { return slots_; }
+  DType dtype_of(std::uint32_t slot) const { return slots_[slot].storage_dtype; }
   std::vector<std::string> keys() const;
 
  private:
@@ -137,7 +138,7 @@ class Importer {
         slots_(records),
         shared_graph_(std::make_shared<PickleGraph>(std::move(object))),
         graph_(*shared_graph_),
-        names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
+        names_(draft_.tensors, graph_, options.max_memory_bytes, pickle_, memory_hint) {}
 
   Draft run();
   std::vector<std::string>& slot_keys() { return slot_keys_; }
@@ -160,6 +161,7 @@ class Importer {
   TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
   TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
   void refuse_reserved_name(NodeId node) const;
+  void refuse_mixed_quantized() const;
 
   const TorchRecords& records_;
   const std::string pickle_;
@@ -170,24 +172,27 @@ class Importer {
   std::vector<Found> found_;
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   RowNames names_;
+  std::size_t slots_with_rows_ = 0;
   std::vector<std::string> slot_keys_;
 };
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
 void require_rows_only(const PickleGraph& graph, const std::string& file) {
   std::vector<bool> is_seen(graph.size());
-  std::vector<NodeId> pending{graph.root};
+  std::vector<NodeId> pending;
+  const auto reach = [&](NodeId node) {
+    if (!graph.is_container(node) || is_seen[node]) return;
+    is_seen[node] = true;
+    pending.push_back(node);
+  };
+  reach(graph.root);
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (!graph.is_container(node) || is_seen[node]) continue;
-    is_seen[node] = true;
     if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
       throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
     }
-    graph.for_each_child(node, [&](NodeId child) {
-      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
-    });
+    graph.for_each_child(node, reach);
   }
 }
 
@@ -205,6 +210,7 @@ Draft Importer::run() {
   rename_old_calls(graph_);
   walk_structure(
       graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
+  refuse_mixed_quantized();
   for (Found& found : found_) {
     const bool is_array = draft_.tensors[found.structure.row].wrapper == numpy_array_wrapper;
     if (is_array && found.structure.type == no_node) found.structure.type = add_numpy_rebuild(graph_);
@@ -252,6 +258,17 @@ NodeId Importer::add_tensor(NodeId node, const TorchTensor& tensor, const std::s
   return add_row(node, make_tensor_row(tensor, name), structure, content);
 }
 
+// torch has no call that rebuilds one; what is let in must come out again.
+void Importer::refuse_mixed_quantized() const {
+  for (const TensorDraft& row : draft_.tensors) {
+    const bool is_typed = row.slot == no_slot || slots_.dtype_of(row.slot) == row.dtype;
+    if (row.quantizer.empty() || is_typed) continue;
+    throw Error(ErrorKind::unsupported, {.what = "quantized tensor shares its storage with another element type",
+                                         .file = pickle_,
+                                         .got = printable(row.name)});
+  }
+}
+
 void Importer::refuse_reserved_name(NodeId node) const {
   const NodeId callable = graph_.object(node).callable;
   if (!graph_.is(callable, PickleKind::global) || graph_.global_module(callable) != structure_module) return;
@@ -264,7 +281,8 @@ NodeId Importer::add_row(NodeId node, TensorDraft row, StructureRow structure, N
   row_of_node_.emplace(node, found_.size());
   found_.push_back({node, structure, content});
   draft_.tensors.push_back(std::move(row));
-  names_.add_last();
+  names_.add_last(slots_.slots().size() > slots_with_rows_);
+  slots_with_rows_ = slots_.slots().size();
   return content;
 }
 
@@ -274,7 +292,7 @@ void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
   row.name = names_.make_unique(name);
   row.object = first;
   draft_.tensors.push_back(std::move(row));
-  names_.add_last();
+  names_.add_last(false);
 }
 
 TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
@@ -286,12 +304,6 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
                   .is_neg = tensor.is_neg,
                   .shape = tensor.shape,
                   .stride = tensor.stride};
-  if (tensor.shape.size() > max_rank) {
-    throw Error(ErrorKind::limit, {.what = "tensor " + row.name + " has too many dimensions",
-                                   .file = pickle_,
-                                   .got = std::to_string(tensor.shape.size()),
-                                   .wanted = fmt::format("at most {}", max_rank)});
-  }
   if (tensor.type != no_node)
     row.wrapper = fmt::format("{}.{}", graph_.global_module(tensor.type), graph_.global_name(tensor.type));
   row.quantizer = tensor.quantizer;
@@ -335,11 +347,16 @@ TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::s
 
 // Its bytes are in the pickle, so the graph is kept as long as the draft's sources.
 TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string& name) {
-  SlotDraft slot{.nbytes = graph_.text(array.data).size()};
-  slot.source.read = [graph = shared_graph_, data = array.data](std::uint64_t offset, std::span<std::byte> out) {
-    const std::string_view bytes = graph->text(data);
-    std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
-  };
+  SlotDraft slot{.nbytes = graph_.text_bytes(array.data)};
+  if (const auto encoded = graph_.encoded_bytes(array.data)) {
+    slot.source.read = [graph = shared_graph_, text = Latin1Text(*encoded)](
+                           std::uint64_t offset, std::span<std::byte> out) { text.read(offset, out); };
+  } else {
+    slot.source.read = [graph = shared_graph_, data = array.data](std::uint64_t offset, std::span<std::byte> out) {
+      const std::string_view bytes = graph->text(data);
+      std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
+    };
+  }
   return {.name = names_.make_unique(name),
           .dtype = array.dtype,
           .slot = slots_.add(std::move(slot)),
