@@ -1,5 +1,7 @@
 #include "formats/latin1_text.h"
 
+#include <algorithm>
+
 namespace tenon {
 
 namespace {
@@ -24,6 +26,19 @@ std::optional<std::uint64_t> count_latin1(std::string_view utf8) noexcept {
     place += is_long(utf8[place]) ? 2 : 1;
   }
   return count;
+}
+
+void decode_latin1(std::string_view utf8, const std::function<void(std::span<const std::byte>)>& sink) {
+  std::vector<std::byte> piece;
+  piece.reserve(std::min<std::size_t>(step_bytes, utf8.size()));
+  for (std::size_t place = 0; place < utf8.size(); place += is_long(utf8[place]) ? 2 : 1) {
+    if (piece.size() == step_bytes) {
+      sink(piece);
+      piece.clear();
+    }
+    piece.push_back(letter_at(utf8, place));
+  }
+  sink(piece);
 }
 
 Latin1Text::Latin1Text(std::string_view utf8) : utf8_(utf8) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -14,10 +15,12 @@ namespace tenon {
 // nullopt if a letter is no byte. REQUIRES: `utf8` is UTF-8, here and below.
 std::optional<std::uint64_t> count_latin1(std::string_view utf8) noexcept;
 
+// Sends the bytes in order, a piece at a time. REQUIRES: every letter is a byte, here and below.
+void decode_latin1(std::string_view utf8, const std::function<void(std::span<const std::byte>)>& sink);
+
 // Borrows `utf8`. Threads: read from several.
 class Latin1Text {
  public:
-  // REQUIRES: every letter is a byte.
   explicit Latin1Text(std::string_view utf8);
 
   // REQUIRES: the range is in the bytes.

@@ -223,7 +223,7 @@ bool is_numpy_rebuild(const PickleGraph& graph, NodeId function) {
          is_numpy_function(graph, function, "numeric", "_frombuffer");
 }
 
-NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, std::span<const std::byte> bytes) {
+NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, NodeId data) {
   const std::string_view code = code_of_dtype(row.dtype);
   if (code.empty()) {
     throw Error(ErrorKind::unsupported,
@@ -239,7 +239,6 @@ NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& ro
   const NodeId object = graph.add_object(reconstruct, args);
   std::vector<NodeId> shape;
   for (const std::int64_t extent : row.shape) shape.push_back(graph.add_integer(extent));
-  const NodeId data = graph.add_text(PickleKind::bytes, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   const NodeId state = graph.add_tuple({graph.add_integer(state_version), graph.add_fixed(PickleKind::tuple, shape),
                                         make_dtype(graph, row.dtype, code), graph.add_boolean(is_fortran), data});
   graph.mutable_object(object).state = state;

@@ -29,6 +29,7 @@ PickleGraph PickleStream::next(PickleReadOptions options, const std::function<vo
       offset_ += result.consumed_bytes;
       return std::move(result.graph);
     } catch (const PickleEndsEarly&) {
+      options.owner.reset();  // or what was read in vain stays beside what is read anew
       if (!read_more(std::max(first_window_bytes, window_growth * window().size()))) throw;
     }
   }

@@ -52,7 +52,7 @@ class Writer {
     budget_ = 8 * references.count + 1024;
     // More than it will be, for growing would mean two of it; pages that stay empty cost nothing.
     constexpr std::size_t small_value_bytes = 5;
-    out_.reserve(graph.memory_bytes() + small_value_bytes * references.count);
+    out_.reserve(graph.memory_bytes() + 2 * graph.outside_bytes() + small_value_bytes * references.count);
   }
 
   std::vector<std::byte> run(NodeId root) {
@@ -101,6 +101,7 @@ class Writer {
   void write_long(std::string_view twos_complement);
   void write_string(std::string_view utf8);
   void write_latin1_call(NodeId bytes);
+  void write_latin1(NodeId bytes);
   void finish_immutable(NodeId id);
   bool can_close_cycle(NodeId id) const;
   void remember(NodeId id);
@@ -111,6 +112,10 @@ class Writer {
   void put(std::string_view text) {
     const auto* begin = reinterpret_cast<const std::byte*>(text.data());
     out_.insert(out_.end(), begin, begin + text.size());
+  }
+  void put_latin1(unsigned char letter) {
+    if (letter >= 0x80) put(static_cast<char>(0xC0u | (letter >> 6)));
+    put(static_cast<char>(letter >= 0x80 ? 0x80u | (letter & 0x3Fu) : letter));
   }
   void put_little_endian(std::uint64_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) put(static_cast<char>((value >> (8 * i)) & 0xFFu));
@@ -264,9 +269,24 @@ void Writer::write_bytes(NodeId id) {
 void Writer::write_latin1_call(NodeId bytes) {
   put("c_codecs\nencode\n");
   const auto encoded = graph_.encoded_bytes(bytes);
-  encoded ? write_string(*encoded) : write_string(latin1_to_utf8(graph_.text(bytes)));
+  encoded ? write_string(*encoded) : write_latin1(bytes);
   write_string("latin1");
   put("\x86R");
+}
+
+// Bytes may be those of a large array: a piece of them at a time. How long they are in UTF-8 is known at the end.
+void Writer::write_latin1(NodeId bytes) {
+  const bool is_large = graph_.text_bytes(bytes) > 0x7FFFFFFFu;
+  const int length_bytes = is_large ? 8 : 4;
+  put(is_large ? '\x8D' : 'X');
+  const std::size_t length_at = out_.size();
+  put_little_endian(0, length_bytes);
+  const std::size_t begin = out_.size();
+  graph_.send_text(bytes, [&](std::span<const std::byte> piece) {
+    for (const std::byte letter : piece) put_latin1(std::to_integer<unsigned char>(letter));
+  });
+  const std::uint64_t written = out_.size() - begin;
+  for (int i = 0; i < length_bytes; ++i) out_[length_at + i] = static_cast<std::byte>((written >> (8 * i)) & 0xFFu);
 }
 
 // Protocol 2 has no names of nested classes. Python asks for the protocol that was announced last.

@@ -15,6 +15,7 @@ namespace tenon {
 namespace {
 
 constexpr std::uint64_t leaf_bytes = 64 * 1024;  // as VerifiedReader has them
+constexpr std::uint64_t piece_bytes = 16 * leaf_bytes;
 
 // `name` continues `prefix` with whole components.
 bool is_below(std::string_view name, std::string_view prefix) {
@@ -85,6 +86,21 @@ VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& pa
     whole(begin, leaves);
     std::copy_n(leaves.data() + (first - begin), out.size(), out.data());
   };
+}
+
+// Pieces end at leaves, so that none is read twice.
+void send_part(const TensorTable& table, const TorchObjectRecord& part,
+               const std::function<void(std::span<const std::byte>)>& sink) {
+  if (part.nbytes == 0) return;
+  const VerifiedReader read = part_reader(table, part);
+  std::vector<std::byte> buffer(std::min(part.nbytes, piece_bytes));
+  for (std::uint64_t offset = 0; offset < part.nbytes;) {
+    const std::uint64_t to_leaf = piece_bytes - (part.offset + offset) % leaf_bytes;
+    const auto piece = std::span(buffer).first(std::min(part.nbytes - offset, to_leaf));
+    read(offset, piece);
+    sink(piece);
+    offset += piece.size();
+  }
 }
 
 PickleGraph select_object(const TensorTable& table, const std::string& prefix) {

@@ -36,6 +36,10 @@ struct TorchObjectRecord {
 // Reads a part of a slot, digests checked; offsets count from the part. Valid as long as `table`.
 VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part);
 
+// The same from its begin to its end, a piece at a time.
+void send_part(const TensorTable& table, const TorchObjectRecord& part,
+               const std::function<void(std::span<const std::byte>)>& sink);
+
 // What is exported, as a decoded structure: everything, or the part below `prefix` as in ExportOptions.
 PickleGraph select_object(const TensorTable& table, const std::string& prefix);
 

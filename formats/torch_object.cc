@@ -19,6 +19,8 @@ namespace tenon {
 
 namespace {
 
+constexpr std::uint64_t long_bytes = 64 * 1024;
+
 // Turns every row of a structure graph into the call that torch uses for it.
 class Rebuilder {
  public:
@@ -50,6 +52,7 @@ class Rebuilder {
   void choose_storage_types();
   NodeId make_value(const StructureRow& structure);
   NodeId make_array(const StructureRow& structure);
+  NodeId add_bytes(const TorchObjectRecord& part);
   NodeId make_tensor(const StructureRow& structure);
   Call base_call(const StructureRow& structure, bool requires_grad);
   Call dense_call(const TensorRow& row, bool requires_grad);
@@ -163,9 +166,21 @@ NodeId Rebuilder::make_array(const StructureRow& structure) {
   if (!is_there) {
     throw Error(ErrorKind::unsupported, {.what = "numpy array does not lie in one piece", .got = printable(row.name)});
   }
-  std::vector<std::byte> bytes(nbytes);
-  if (nbytes != 0) part_reader(table_, {row.slot, row.storage_offset_bytes, nbytes})(0, bytes);
-  return make_numpy_array(graph_, structure.type, row, bytes);
+  const NodeId data = add_bytes({row.slot, row.storage_offset_bytes, nbytes});
+  return make_numpy_array(graph_, structure.type, row, data);
+}
+
+// Long ones are read when they are written: until then they would be in memory beside the pickle.
+NodeId Rebuilder::add_bytes(const TorchObjectRecord& part) {
+  const PickleGraph::SendBytes send = [&table = table_, part](const PickleGraph::Sink& sink) {
+    send_part(table, part, sink);
+  };
+  if (part.nbytes >= long_bytes) return graph_.add_deferred_bytes(part.nbytes, send);
+  std::string bytes;
+  send([&](std::span<const std::byte> piece) {
+    bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
+  return graph_.add_text(PickleKind::bytes, bytes);
 }
 
 // torch._tensor _rebuild_from_type_v2 and _rebuild_parameter_with_state add what only Python knows.

@@ -18,6 +18,7 @@
 
 namespace tenon {
 
+// Long bytes of numpy's arrays are read when the graph is written: it is valid as long as its table.
 struct TorchObject {
   PickleGraph graph{};                       // with torch's rebuild calls and storage references
   std::vector<TorchObjectRecord> records{};  // data/0, data/1, ...

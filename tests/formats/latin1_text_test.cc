@@ -5,6 +5,7 @@
 #include "formats/latin1_text.h"
 #include "formats/pickle.h"
 #include "formats/pickle_text.h"
+#include "tenon/error.h"
 
 namespace tenon {
 namespace {
@@ -14,6 +15,12 @@ std::string all_bytes(std::size_t count) {
   std::string bytes;
   for (std::size_t i = 0; i < count; ++i) bytes.push_back(static_cast<char>(i * 7 + i / 251));
   return bytes;
+}
+
+std::string latin1_to_utf8(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) append_utf8(out, static_cast<unsigned char>(c));
+  return out;
 }
 
 std::string read(const Latin1Text& text, std::uint64_t offset, std::size_t size) {
@@ -55,6 +62,31 @@ TEST(EncodedBytes, AreTheSameBytesWhenAskedForAndWrittenAsTheyWere) {
   const PickleGraph again = std::move(read_pickle(written).graph);
   EXPECT_TRUE(again.encoded_bytes(again.root).has_value());
   EXPECT_EQ(again.text(again.root), bytes);
+}
+
+TEST(DeferredBytes, AreWrittenAsIfTheyWereThere) {
+  for (const std::size_t size : {0, 1, 65'536, 300'000}) {
+    const std::string bytes = all_bytes(size);
+    PickleGraph graph;
+    PickleGraph plain;
+    const NodeId deferred = graph.add_deferred_bytes(size, [&](const PickleGraph::Sink& sink) {
+      const auto all = std::as_bytes(std::span(bytes));
+      sink(all.first(size / 3));
+      sink(all.subspan(size / 3));
+    });
+    EXPECT_EQ(write_pickle(graph, deferred), write_pickle(plain, plain.add_text(PickleKind::bytes, bytes)));
+    EXPECT_EQ(graph.text_bytes(deferred), size);
+    EXPECT_EQ(graph.text(deferred), bytes);
+  }
+}
+
+TEST(DeferredBytes, ThatCannotBeReadAreAnErrorEachTime) {
+  PickleGraph graph;
+  const NodeId id = graph.add_deferred_bytes(
+      3, [](const PickleGraph::Sink&) { throw Error(ErrorKind::corrupt, {.what = "damaged"}); });
+  EXPECT_THROW(write_pickle(graph, id), Error);
+  EXPECT_THROW(graph.text(id), Error);
+  EXPECT_THROW(graph.text(id), Error);
 }
 
 TEST(BorrowedTexts, KeepTheirOwner) {
