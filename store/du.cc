@@ -12,10 +12,14 @@ namespace tenon {
 
 namespace {
 
+// libstdc++'s recursive iterator ends the process where memory runs out.
 std::uint64_t tree_bytes(const std::filesystem::path& root) {
   std::uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-    if (entry.is_regular_file()) bytes += blocks_of(entry.path());
+  for (const std::string& name : list_directory(root)) {
+    const auto path = root / name;
+    const auto type = std::filesystem::symlink_status(path).type();
+    if (type == std::filesystem::file_type::directory) bytes += tree_bytes(path);
+    if (type == std::filesystem::file_type::regular) bytes += blocks_of(path);
   }
   return bytes;
 }
