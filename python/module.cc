@@ -7,10 +7,12 @@
 #include "python/dlpack.h"
 #include "python/history.h"
 #include "python/joint.h"
+#include "python/live.h"
 #include "python/loader.h"
 #include "python/saver.h"
 #include "python/torch_tensors.h"
 #include "tenon/error.h"
+#include "tenon/live.h"
 #include "tenon/name.h"
 #include "tenon/store.h"
 
@@ -149,6 +151,7 @@ void bind_snapshot(py::module_& module) {
            })
       .def("select", [](const Snapshot& s, const std::string& prefix) { return s.select(prefix); })
       .def("statistics", describe_statistics)
+      .def("changed_since", &Snapshot::changed_since, py::arg("older"), Release())
       .def("array",
            [](const Snapshot& s, std::uint32_t row) {
              py::object array = Arrays(s, SlotMemory(s)).array(row);
@@ -195,6 +198,11 @@ void bind_store(py::module_& module) {
             return s.snapshot(rev, {.mode = mode_of(mode)});
           },
           py::arg("rev"), py::arg("mode"), Release())
+      .def(
+          "watch",
+          [](const Store& s, const std::string& ref, const std::string& name) { return s.watch(ref, {.name = name}); },
+          py::arg("ref"), py::arg("name"), Release())
+      .def("processes", describe_processes)
       .def(
           "resolve", [](const Store& s, const std::string& rev) { return to_hex(s.resolve(rev)); }, Release());
   bind_history(store);
@@ -267,6 +275,7 @@ PYBIND11_MODULE(_core, module) {
   });
   bind_memory(module);
   bind_snapshot(module);
+  bind_watch(module);
   bind_store(module);
   bind_saver(module);
   bind_joint(module);

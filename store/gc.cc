@@ -262,6 +262,7 @@ class Collector {
       ++report_.strays_removed;
     }
     if (store_.is_durable()) sync_directory(store_.paths().segments());
+    if (report_.segments_thinned > 0) store_.live().announce_replaced_segments();
     plans_.clear();
     remove_unfinished_heads();
   }

@@ -7,6 +7,12 @@
 
 namespace tenon {
 
+namespace {
+
+constexpr std::string_view replaced_segments = "/segments";  // no ref has this name
+
+}  // namespace
+
 // ---- presence
 
 Presence::Presence() noexcept : fork_generation_(fork_generation()) {}
@@ -80,6 +86,14 @@ std::shared_ptr<LiveRegion> StoreLive::region(bool make) {
 
 void StoreLive::announce(std::string_view ref) {
   if (const auto current = region()) current->announce(ref);
+}
+
+void StoreLive::announce_replaced_segments() { announce(replaced_segments); }
+
+std::optional<StoreLive::Replacements> StoreLive::replacements() {
+  const auto current = region();
+  if (!current) return std::nullopt;
+  return Replacements{current, current->epoch(replaced_segments)};
 }
 
 std::shared_ptr<const void> StoreLive::tell(const SnapshotId& id, std::string_view rev, std::uint64_t mapped_bytes) {

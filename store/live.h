@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -48,6 +49,15 @@ class StoreLive {
   std::shared_ptr<LiveRegion> region(bool make = false);
   // Wakes who waits for the ref.
   void announce(std::string_view ref);
+  // Tells that segments have other files now: who goes on with the old ones keeps space from being given back.
+  void announce_replaced_segments();
+  // Changes with that, and now and then without; nullopt without a region.
+  struct Replacements {
+    std::shared_ptr<const LiveRegion> region;
+    std::uint32_t epoch = 0;
+    friend bool operator==(const Replacements&, const Replacements&) = default;
+  };
+  std::optional<Replacements> replacements();
   // Tells of an open snapshot for as long as the result lives; nullptr if there is no region.
   std::shared_ptr<const void> tell(const SnapshotId& id, std::string_view rev, std::uint64_t mapped_bytes);
   // What `tenon ps` calls this process; the name of its program unless told.

@@ -108,11 +108,16 @@ std::shared_ptr<const SnapshotState> SnapshotState::open(const SegmentDirectory&
   auto state = std::make_shared<SnapshotState>();
   state->mode_ = mode;
   state->open_holder(directory, file, wanted_segment, wanted_id);
+  std::optional<SamePlaces> common;
+  if (directory.previous != nullptr) common.emplace(*state, *directory.previous);
+  if (common && directory.keeps_segments) state->take_segments(*directory.previous, *common);
   state->open_shared_sections(directory);
-  state->check_total();
-  state->check_placements(directory);
+  if (!state->has_layout_of_previous_) common.reset();  // other slots
+  if (!common) state->check_total();
+  state->check_placements(directory, common ? &*common : nullptr);
   state->check_thinned();
   if (!directory.metadata_only) state->map(directory);
+  state->inherited_ = {};
   return state;
 }
 
@@ -188,7 +193,8 @@ File SnapshotState::reopen_file(const SegmentDirectory& directory, std::uint32_t
 void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
   const Segment& with_layout = require_segment(directory, binding_.layout_segment());
   const Segment& with_structure = require_segment(directory, binding_.structure_segment());
-  if (directory.previous != nullptr && take_layout(*directory.previous)) return;
+  has_layout_of_previous_ = directory.previous != nullptr && take_layout(*directory.previous);
+  if (has_layout_of_previous_) return;
   layout_bytes_ = checked_section(with_layout, SectionKind::layout, record_.layout);
   layout_ = Layout::open(layout_bytes_, with_layout.path().string(), with_layout.section_offset(SectionKind::layout));
   if (layout_.slot_count() != binding_.slot_count() || layout_.tensor_count() != record_.info.tensor_count) {
@@ -196,6 +202,16 @@ void SnapshotState::open_shared_sections(const SegmentDirectory& directory) {
                 {.what = "layout and binding differ in their number of slots", .file = holder().path().string()});
   }
   structure_bytes_ = checked_section(with_structure, SectionKind::structure, record_.structure);
+}
+
+// What is mapped stays readable, and right, whatever has become of the file's name.
+void SnapshotState::take_segments(const SnapshotState& previous, const SamePlaces& common) {
+  for (std::uint32_t i = 1; i < segments_.size(); ++i) {
+    const std::uint32_t from = common.older_segment(i);
+    if (from == SamePlaces::none || !previous.segments_[from]) continue;
+    const bool is_same_size = previous.segments_[from]->file_bytes() == binding_.segments()[i].file_bytes;
+    if (is_same_size) segments_[i] = previous.segments_[from];
+  }
 }
 
 // Checkpoints of one model share layout and structure: what was checked in a segment that is still mapped is right.
@@ -224,6 +240,7 @@ void SnapshotState::check_thinned() const {
   }
   if (!is_any || seeded_bug("holes_unchecked")) return;
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
+    if (inherited_[slot]) continue;
     for (const Extent& extent : placement(slot)) {
       const auto& live = thinned[extent.segment];
       if (!live || live->contains(extent.offset, extent.size)) continue;
@@ -262,29 +279,47 @@ void SnapshotState::check_extent(std::uint32_t slot, const Extent& extent, std::
                                    .wanted = "within " + std::to_string(segment.data_bytes())});
 }
 
-void SnapshotState::check_placements(const SegmentDirectory& directory) {
+void SnapshotState::check_placements(const SegmentDirectory& directory, const SamePlaces* common) {
+  inherited_.assign(layout_.slot_count(), false);
   for (std::uint32_t slot = 0; slot < layout_.slot_count(); ++slot) {
-    std::uint64_t left = layout_.slot_bytes(slot);
-    if (left == 0) continue;
-    if (!binding_.is_stitched(slot)) {
+    if (layout_.slot_bytes(slot) == 0) continue;
+    if (binding_.is_stitched(slot)) {
+      for (const Extent& extent : binding_.extents(slot)) require_segment(directory, extent.segment);
+    } else {
       require_segment(directory, binding_.segment(slot));
-      check_extent(slot, {binding_.segment(slot), 0, binding_.offset(slot), left}, left);
-      continue;
     }
-    for (const Extent& extent : binding_.extents(slot)) {
-      require_segment(directory, extent.segment);
-      check_extent(slot, extent, left);
-      left -= extent.size;
-      if (extent.offset % page_bytes() != 0 || (left != 0 && extent.size % page_bytes() != 0)) {
-        throw Error(ErrorKind::corrupt, {.what = "stitched piece is not aligned to pages",
-                                         .file = segments_[extent.segment]->path().string(),
-                                         .offset = extent.offset});
-      }
-    }
-    if (left != 0)
-      throw Error(ErrorKind::corrupt, {.what = "pieces of slot " + std::to_string(slot) + " do not add up",
-                                       .file = holder().path().string()});
+    inherited_[slot] = common != nullptr && is_in_mappings_of(*directory.previous, *common, slot);
+    if (!inherited_[slot]) check_placement(slot);  // else it was checked then
   }
+}
+
+void SnapshotState::check_placement(std::uint32_t slot) const {
+  std::uint64_t left = layout_.slot_bytes(slot);
+  if (!binding_.is_stitched(slot))
+    return check_extent(slot, {binding_.segment(slot), 0, binding_.offset(slot), left}, left);
+  for (const Extent& extent : binding_.extents(slot)) {
+    check_extent(slot, extent, left);
+    left -= extent.size;
+    if (extent.offset % page_bytes() != 0 || (left != 0 && extent.size % page_bytes() != 0)) {
+      throw Error(ErrorKind::corrupt, {.what = "stitched piece is not aligned to pages",
+                                       .file = segments_[extent.segment]->path().string(),
+                                       .offset = extent.offset});
+    }
+  }
+  if (left != 0)
+    throw Error(ErrorKind::corrupt, {.what = "pieces of slot " + std::to_string(slot) + " do not add up",
+                                     .file = holder().path().string()});
+}
+
+// A segment that gc has thinned meanwhile is mapped anew, and looked at anew.
+bool SnapshotState::is_in_mappings_of(const SnapshotState& previous, const SamePlaces& common,
+                                      std::uint32_t slot) const noexcept {
+  if (!common.contains(slot, slot)) return false;
+  const auto is_same_mapping = [&](std::uint32_t segment) {
+    return segments_[segment] == previous.segments_[common.older_segment(segment)];
+  };
+  if (!binding_.is_stitched(slot)) return is_same_mapping(binding_.segment(slot));
+  return std::ranges::all_of(binding_.extents(slot), is_same_mapping, &Extent::segment);
 }
 
 // All addresses first, then the pieces by segment: one file is open at a time, for a snapshot may draw on more segments
@@ -353,28 +388,10 @@ std::byte* SnapshotState::add_private(const File& file, std::uint64_t offset, st
 // What is mapped read-only serves any number of snapshots.
 bool SnapshotState::take_stitched(const SnapshotState& previous, std::uint32_t slot) {
   const auto found = previous.stitched_.find(slot);
-  if (previous.mode_ != Mode::shared || found == previous.stitched_.end() || !has_same_place(slot, previous, slot))
-    return false;
+  if (previous.mode_ != Mode::shared || found == previous.stitched_.end() || !inherited_[slot]) return false;
   stitched_[slot] = found->second;
   slot_data_[slot] = found->second->data();
   return true;
-}
-
-bool SnapshotState::has_same_place(std::uint32_t slot, const SnapshotState& other,
-                                   std::uint32_t other_slot) const noexcept {
-  const auto is_same = [&](const Extent& a, const Extent& b) {
-    return a.offset == b.offset && a.size == b.size &&
-           segments_[a.segment]->uuid() == other.segments_[b.segment]->uuid();
-  };
-  if (layout_.slot_bytes(slot) != other.layout_.slot_bytes(other_slot)) return false;
-  if (layout_.slot_bytes(slot) == 0) return true;
-  if (binding_.is_stitched(slot) != other.binding_.is_stitched(other_slot)) return false;
-  if (binding_.is_stitched(slot)) {
-    const auto ours = binding_.extents(slot), theirs = other.binding_.extents(other_slot);
-    return std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(), is_same);
-  }
-  return binding_.offset(slot) == other.binding_.offset(other_slot) &&
-         segments_[binding_.segment(slot)]->uuid() == other.segments_[other.binding_.segment(other_slot)]->uuid();
 }
 
 // Neighbours in memory are asked for together: a segment's slots mostly lie side by side.

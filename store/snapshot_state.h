@@ -18,6 +18,7 @@
 #include "store/binding.h"
 #include "store/layout.h"
 #include "store/record.h"
+#include "store/same_places.h"
 #include "store/segment.h"
 #include "store/segment_cache.h"
 #include "tenon/open_options.h"
@@ -35,6 +36,9 @@ struct SegmentDirectory {
   bool metadata_only = false;
   // A snapshot that is open: what the new one has in common with it is not checked and mapped again. May be null.
   const SnapshotState* previous = nullptr;
+  // Nor are the files of segments that `previous` has mapped looked at: as far as is known, nobody has replaced them
+  // since.
+  bool keeps_segments = false;
 
   // The segment in `file`, from the cache if it is mapped already and it is known which is `wanted`.
   std::shared_ptr<const Segment> open(const File& file, const format::SegmentReference* wanted) const;
@@ -75,8 +79,6 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::vector<Digest> slot_leaves(std::uint32_t slot) const;
   void read_verified(std::uint32_t slot, const std::function<void(std::span<const std::byte>)>& sink) const;
   VerifiedReader verified_reader(std::uint32_t slot) const;
-  // True if the slots lie at the same places of the same segments: then they have the same bytes.
-  bool has_same_place(std::uint32_t slot, const SnapshotState& other, std::uint32_t other_slot) const noexcept;
   // Asks the system for what the options say, over all that is mapped.
   void advise(const OpenOptions& options) const;
   // True if the slot, opened privately, lies in this process's mappings of the segments' files, all of it. `regions`:
@@ -92,7 +94,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   const Segment& require_segment(const SegmentDirectory& directory, std::uint32_t index);
   void open_shared_sections(const SegmentDirectory& directory);
   void check_total() const;
-  void check_placements(const SegmentDirectory& directory);
+  void check_placements(const SegmentDirectory& directory, const SamePlaces* common);
+  void check_placement(std::uint32_t slot) const;
   void check_extent(std::uint32_t slot, const format::Extent& extent, std::uint64_t left) const;
   void check_thinned() const;
   // Of a stitched slot; inodes by index in the segment table.
@@ -104,7 +107,9 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   void map_stitched(const SegmentDirectory& directory, MapMode mode);
   void copy_stitched(std::uint32_t slot);
   std::vector<std::span<const std::byte>> slot_ranges() const;
+  void take_segments(const SnapshotState& previous, const SamePlaces& common);
   bool take_layout(const SnapshotState& previous);
+  bool is_in_mappings_of(const SnapshotState& previous, const SamePlaces& common, std::uint32_t slot) const noexcept;
   bool take_stitched(const SnapshotState& previous, std::uint32_t slot);
 
   Mode mode_ = Mode::shared;
@@ -115,6 +120,8 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   std::span<const Digest> keys_;
   std::span<const std::byte> layout_bytes_;
   std::span<const std::byte> structure_bytes_;
+  bool has_layout_of_previous_ = false;
+  std::vector<bool> inherited_;  // while opening: slots that `previous` has in the same place of the same mapping
   std::vector<std::byte*> slot_data_;
   std::vector<Mapping> private_mappings_;
   std::map<std::uint32_t, std::shared_ptr<const StitchedRange>> stitched_;  // by slot; also of snapshots that follow

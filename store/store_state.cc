@@ -228,13 +228,15 @@ StoreState::Located StoreState::locate(std::string_view text) const {
   return locate_in_catalog(rev);
 }
 
-std::shared_ptr<const SnapshotState> StoreState::open_located(
-    const Located& located, const OpenOptions& options, std::string_view rev,
-    const std::shared_ptr<const SnapshotState>& previous) const {
+std::shared_ptr<const SnapshotState> StoreState::open_located(const Located& located, const OpenOptions& options,
+                                                              std::string_view rev,
+                                                              const std::shared_ptr<const SnapshotState>& previous,
+                                                              bool keeps_segments) const {
   const auto file = is_bundle() ? path() : paths_.segment_directory().file_of(located.holder.sequence);
   SegmentDirectory directory = paths_.segment_directory();
   if (options.mode == Mode::shared || previous) directory.cache = &cache_;
   directory.previous = previous.get();
+  directory.keeps_segments = keeps_segments && options.mode == Mode::shared;
   auto state = SnapshotState::open(directory, File::open(file), &located.holder, &located.id, options.mode);
   if (options.mode == Mode::copy) return state;
   state->advise(options);

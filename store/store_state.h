@@ -73,10 +73,12 @@ class StoreState {
   Located locate(std::string_view rev) const;
   // Opens what `rev` names; tries again if its segments went away meanwhile because the ref moved on.
   std::shared_ptr<const SnapshotState> open_snapshot(std::string_view rev, const OpenOptions& options) const;
-  // With `rev`, the live region tells that it is open. What did not change since `previous` is taken from there.
+  // With `rev`, the live region tells that it is open. What did not change since `previous` is taken from there; with
+  // `keeps_segments` without a look at its files, in mode `shared`.
   std::shared_ptr<const SnapshotState> open_located(const Located& located, const OpenOptions& options,
                                                     std::string_view rev = {},
-                                                    const std::shared_ptr<const SnapshotState>& previous = {}) const;
+                                                    const std::shared_ptr<const SnapshotState>& previous = {},
+                                                    bool keeps_segments = false) const;
   StoreLive& live() const noexcept { return live_; }
   // What killed writers left, once in the life of this store handle.
   void sweep_temporaries_once();

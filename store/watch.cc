@@ -34,7 +34,8 @@ struct Watch::State {
   std::string ref;
   WatchOptions options;
   std::optional<Head> last{};
-  std::shared_ptr<const SnapshotState> current{};  // of `last`: what did not change since is not mapped again
+  std::shared_ptr<const SnapshotState> current{};         // of `last`: what did not change since is not mapped again
+  std::optional<StoreLive::Replacements> replacements{};  // before `current` was opened
   milliseconds pause = shortest_pause;
 
   std::optional<Snapshot> poll();
@@ -60,8 +61,13 @@ bool Watch::State::is_news(const Head& head) const noexcept {
          (head.sequence == last->sequence && head.snapshot != last->snapshot);
 }
 
+// Segments that gc has thinned meanwhile are mapped anew, so that the space of the old files comes back; to look at
+// every file for that would cost more than all the rest.
 Snapshot Watch::State::give(const Head& head) {
-  current = store->open_located({head.snapshot, head.segment}, options.open, ref, current);
+  auto now = store->live().replacements();
+  const bool is_as_before = now && now == replacements;
+  current = store->open_located({head.snapshot, head.segment}, options.open, ref, current, is_as_before);
+  replacements = std::move(now);
   last = head;
   return SnapshotState::handle(current);
 }

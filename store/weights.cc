@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "store/published.h"
+#include "store/same_places.h"
 #include "store/snapshot_state.h"
 #include "tenon/name.h"
 #include "tenon/store.h"
@@ -17,11 +18,18 @@ namespace {
 class Comparison {
  public:
   Comparison(const SnapshotState& newer, const SnapshotState& older)
-      : newer_(newer), older_(older), slots_(newer.layout().slot_count()) {}
+      : newer_(newer), older_(older), places_(newer, older), slots_(newer.layout().slot_count()) {}
 
-  bool is_same_row(std::uint32_t row, std::uint32_t older_row) {
+  // REQUIRES: the snapshots have one layout, so that rows are the same but for their bytes.
+  bool is_same_row(std::uint32_t row) {
+    const std::uint32_t slot = newer_.layout().slot(row);
+    return slot == no_slot || is_same_slot(slot, slot);
+  }
+
+  bool is_same_row(std::uint32_t row, std::optional<std::uint32_t> older_row) {
+    if (!older_row) return false;
     const TensorRow a = newer_.layout().tensor(row);
-    const TensorRow b = older_.layout().tensor(older_row);
+    const TensorRow b = older_.layout().tensor(*older_row);
     return is_same_geometry(a, b) && (a.slot == no_slot || is_same_slot(a.slot, b.slot));
   }
 
@@ -43,7 +51,7 @@ class Comparison {
 
   // Equal keys are not believed alone: they can be made.
   bool compare_slots(std::uint32_t slot, std::uint32_t older_slot) const {
-    if (newer_.has_same_place(slot, older_, older_slot)) return true;
+    if (places_.contains(slot, older_slot)) return true;
     if (newer_.layout().slot_bytes(slot) != older_.layout().slot_bytes(older_slot)) return false;
     return newer_.keys()[slot] == older_.keys()[older_slot] && has_same_bytes(slot, older_slot);
   }
@@ -74,6 +82,7 @@ class Comparison {
   };
   const SnapshotState& newer_;
   const SnapshotState& older_;
+  SamePlaces places_;
   std::vector<Known> slots_;
 };
 
@@ -94,12 +103,12 @@ std::uint64_t slot_bytes_of(const Snapshot& snapshot, const std::vector<std::uin
 std::vector<std::uint32_t> Snapshot::changed_since(const Snapshot& older) const {
   const SnapshotState& before = *older.state_;
   Comparison comparison(*state_, before);
-  // One layout: the rows are the same ones.
   const bool is_same_layout = state_->record().layout == before.record().layout;
   std::vector<std::uint32_t> changed;
   for (std::uint32_t row = 0; row < size(); ++row) {
-    const auto older_row = is_same_layout ? std::optional(row) : older.find(state_->layout().name(row));
-    if (!older_row || !comparison.is_same_row(row, *older_row)) changed.push_back(row);
+    const bool is_same = is_same_layout ? comparison.is_same_row(row)
+                                        : comparison.is_same_row(row, older.find(state_->layout().name(row)));
+    if (!is_same) changed.push_back(row);
   }
   return changed;
 }

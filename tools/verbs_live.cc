@@ -98,10 +98,11 @@ void print_text(const std::vector<StoreProcess>& processes, Output& output) {
   if (processes.empty()) return output.note("nobody uses the store");
   table_of(processes).print(output);
   const Totals totals = totals_of(processes);
-  output.line(fmt::format("{} pay {} together (PSS), {} of it copied on write; {} would be {}",
-                          format_plural(processes.size(), "process"), format_bytes(totals.proportional_bytes),
-                          format_bytes(totals.private_bytes),
-                          processes.size() == 1 ? "a copy" : fmt::format("{} copies", processes.size()),
+  const std::string who =
+      processes.size() == 1 ? "1 process pays" : fmt::format("{} processes pay together", processes.size());
+  const std::string copies = processes.size() == 1 ? "a copy" : fmt::format("{} copies", processes.size());
+  output.line(fmt::format("{} {} (PSS), {} of it copied on write; {} would be {}", who,
+                          format_bytes(totals.proportional_bytes), format_bytes(totals.private_bytes), copies,
                           format_bytes(totals.copies_bytes)));
   warn_of_copies(processes, output);
 }

@@ -6,8 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-import time
-from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Union, overload
+from typing import Any, Callable, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Union, overload
 
 from . import _core, _saving
 from ._background import BackgroundWriter, PendingSave
@@ -16,8 +15,9 @@ from ._facts import (Change, CommitResult, DiskUsage, GcReport, Ref, ReflogEntry
 from ._policy import Policy
 from ._revs import split_location, split_target
 from ._tips import Tips
-from .errors import ConflictError, InvalidArgumentError, NoStoreError, NotFoundError
+from .errors import ConflictError, InvalidArgumentError, NoStoreError
 from .handle import Handle
+from .live import Subscription, Watch
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -71,6 +71,10 @@ class Snapshot:
     def select(self, prefix: str = "") -> List[Handle]:
         """Tensors under ``prefix``, sorted by name; whole components match: ``layers.1`` is not ``layers.10``."""
         return [Handle(self, row) for row in self._shared.select(prefix)]
+
+    def changed_since(self, older: "Snapshot") -> List[str]:
+        """Names of the tensors that ``older`` does not have just so: new names, other geometry, other bytes."""
+        return [self._shared.name(row) for row in self._shared.changed_since(older._shared)]
 
     def load(self, path: str = "", **options: Any) -> Any:
         """As Store.load, of this very snapshot."""
@@ -253,6 +257,23 @@ class Store:
         rev, path = split_target(target)
         return self.snapshot(rev)[path or "."]
 
+    # --- following
+
+    def watch(self, ref: str = "main", *, timeout: Optional[float] = None, name: str = "") -> Watch:
+        """The ref's snapshots as they come: ``for snap in store.watch("main")``. The iteration ends when nothing came for
+        ``timeout`` seconds. ``name`` is what ``tenon ps`` calls this process."""
+        return Watch(self, ref, timeout, name)
+
+    def subscribe(self, callback: Callable[[Snapshot], Any], ref: str = "main", *, name: str = "") -> Subscription:
+        """Calls ``callback`` with the current snapshot, and then with the newest one whenever the ref moves, in a thread
+        of its own."""
+        return Subscription(Watch(self, ref, None, name), callback)
+
+    def processes(self) -> List[Dict[str, Any]]:
+        """Who uses the store, and what it pays for that (bytes; None where this process may not look); see
+        ``tenon help ps``."""
+        return self._core().processes()
+
     # --- history
 
     def refs(self) -> List[Ref]:
@@ -279,26 +300,6 @@ class Store:
     def delete_ref(self, name: str) -> None:
         """Removes a ref or tag; its snapshot stays."""
         self._core().delete_ref(name)
-
-    def watch(self, ref: str = "main", *, timeout: Optional[float] = None, interval: float = 0.05) -> Iterator[Snapshot]:
-        """Snapshots of a ref: the one it has now, then the newest whenever it moved; some may be skipped. A ref that is not
-        there yet is waited for. Ends after ``timeout`` seconds without news; without a timeout, never.
-
-        The ref is looked at every ``interval`` seconds."""
-        last = None
-        waited_from = time.monotonic()
-        while timeout is None or time.monotonic() - waited_from < timeout:
-            try:
-                snapshot_id = self.resolve(ref)
-            except NotFoundError:
-                snapshot_id = None
-            if snapshot_id == last:
-                time.sleep(interval)
-                continue
-            last = snapshot_id
-            if snapshot_id is not None:
-                yield self.snapshot(snapshot_id)
-            waited_from = time.monotonic()
 
     def diff(self, older: str, newer: str = "main", *, by: str = "name", numeric: bool = True, prefix: str = "",
              all: bool = False) -> List[Change]:  # noqa: A002

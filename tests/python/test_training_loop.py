@@ -176,7 +176,7 @@ def test_watching_gives_the_present_and_what_comes(store):
     seen = []
 
     def watch():
-        for snapshot in store.watch("live", timeout=30, interval=0.005):
+        for snapshot in store.watch("live", timeout=30):
             seen.append(snapshot.step)
             if snapshot.step == 3:
                 return

@@ -5,6 +5,7 @@
 
 #include "store/live.h"
 #include "store/published.h"
+#include "store/segment.h"
 #include "tenon/live.h"
 #include "tenon/weights.h"
 #include "tests/store/child.h"
@@ -352,6 +353,46 @@ TEST_F(WeightsTest, WhatDidNotChangeStaysAtItsAddress) {
   ASSERT_TRUE(weights.update());
   EXPECT_EQ(weights["fixed"].data(), fixed);
   EXPECT_NE(weights["large"].data(), large);
+}
+
+// Whatever has become of its name: nobody says that another file is in its place.
+TEST_F(WeightsTest, FilesOfWhatIsMappedAreNotLookedAtAgain) {
+  Store store = make();
+  commit(store, 1, 1);
+  WeightSet weights(store);
+  commit(store, 2, 1);
+  const auto first = path() / "segments" / segment_file_name(1);
+  std::filesystem::rename(first, base() / "aside");
+  const auto swap = weights.update();
+  std::filesystem::rename(base() / "aside", first);
+  ASSERT_TRUE(swap);
+  EXPECT_EQ(names(swap->after, swap->changed), Names{"small"});
+  EXPECT_EQ(copy_of(weights["fixed"].bytes()), pattern(90'000, 5));
+}
+
+// Else the space of the old file would not come back while somebody follows.
+TEST_F(WeightsTest, ASegmentThatGcHasThinnedIsMappedAnew) {
+  Store store = make();
+  const auto commit_half = [&](std::uint64_t number) {
+    DraftBuilder builder;
+    builder.slot(pattern(1 << 20, number)).tensor("half");
+    builder.slot(pattern(90'000, 5)).tensor("fixed");
+    return store.commit(builder).id;
+  };
+  const SnapshotId first = commit_half(1);
+  WeightSet weights(store);
+  commit_half(2);
+  ASSERT_TRUE(weights.update());
+  const std::byte* const before = weights["fixed"].data();
+  store.forget({.snapshots = {first}});
+  ASSERT_EQ(store.gc().segments_thinned, 1u);
+  commit_half(3);
+  const auto swap = weights.update();
+  ASSERT_TRUE(swap);
+  EXPECT_EQ(names(swap->after, swap->changed), Names{"half"});
+  EXPECT_NE(weights["fixed"].data(), before);
+  EXPECT_EQ(copy_of(weights["fixed"].bytes()), pattern(90'000, 5));
+  EXPECT_EQ(copy_of(swap->before["fixed"].bytes()), pattern(90'000, 5));
 }
 
 TEST_F(WeightsTest, ThereMustBeARef) {
