@@ -55,6 +55,7 @@ class Importer {
   TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
   void refuse_reserved_name(NodeId node) const;
   void refuse_mixed_quantized() const;
+  void charge_array(std::uint64_t nbytes);
 
   const TorchRecords& records_;
   const std::string pickle_;
@@ -66,6 +67,7 @@ class Importer {
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   RowNames names_;
   std::size_t slots_with_rows_ = 0;
+  std::uint64_t array_bytes_ = 0;
   std::vector<std::string> slot_keys_;
 };
 
@@ -238,9 +240,20 @@ TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::s
           .stride = {1}};
 }
 
+// Each array has bytes of its own, except where a short file was made to become a long one.
+void Importer::charge_array(std::uint64_t nbytes) {
+  array_bytes_ += nbytes;
+  if (array_bytes_ <= graph_.pickle_bytes) return;
+  throw Error(ErrorKind::limit, {.what = "pickle repeats the bytes of its arrays too often",
+                                 .file = pickle_,
+                                 .got = fmt::format("{} bytes in {} tensors so far", array_bytes_, found_.size() + 1),
+                                 .wanted = fmt::format("at most {} bytes", graph_.pickle_bytes)});
+}
+
 // Its bytes are in the pickle, so the graph is kept as long as the draft's sources.
 TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string& name) {
   SlotDraft slot{.nbytes = graph_.text_bytes(array.data)};
+  charge_array(slot.nbytes);
   if (const auto encoded = graph_.encoded_bytes(array.data)) {
     slot.source.read = [graph = shared_graph_, text = Latin1Text(*encoded)](
                            std::uint64_t offset, std::span<std::byte> out) { text.read(offset, out); };

@@ -40,7 +40,8 @@ std::vector<std::byte> encode_attachments(std::span<const AttachmentDraft> attac
 // Step by step: write, bind, count.
 class Ingestion {
  public:
-  Ingestion(const IngestInputs& inputs, SegmentWriter& writer) : in_(inputs), draft_(inputs.draft), writer_(writer) {
+  Ingestion(const IngestInputs& inputs, SegmentWriter& writer)
+      : in_(inputs), draft_(inputs.draft), writer_(writer), budget_(inputs.draft) {
     out_.statistics.resize(draft_.tensors.size());
   }
 
@@ -88,11 +89,12 @@ class Ingestion {
     return parts;
   }
 
-  void add_ranges(std::vector<StorageToWrite>& to_write) const {
+  void add_ranges(std::vector<StorageToWrite>& to_write) {
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
       const TensorDraft& tensor = draft_.tensors[row];
       if (tensor.object || tensor.slot == no_slot || write_index_[tensor.slot] == format::none) continue;
-      if (const auto range = dense_range(tensor, row)) to_write[write_index_[tensor.slot]].ranges.push_back(*range);
+      const auto range = dense_range(tensor, row);
+      if (range && budget_.spend(tensor)) to_write[write_index_[tensor.slot]].ranges.push_back(*range);
     }
   }
 
@@ -191,6 +193,7 @@ class Ingestion {
     for (std::uint32_t row = 0; row < draft_.tensors.size(); ++row) {
       const TensorDraft& tensor = draft_.tensors[row];
       if (tensor.slot == no_slot || tensor.object || out_.statistics[row] || take_from_base(row)) continue;
+      if (!budget_.spend(tensor)) continue;
       missing.push_back(row);
       work += draft_.slots[tensor.slot].nbytes;
     }
@@ -238,6 +241,7 @@ class Ingestion {
   const IngestInputs& in_;
   const Draft& draft_;
   SegmentWriter& writer_;
+  StatisticsBudget budget_;
   StoredSlots out_;
   std::vector<std::uint32_t> write_index_;  // per slot: index among those that are written, or none
   std::vector<std::size_t> first_storage_;  // per slot that is written: its first in out_.storages

@@ -460,6 +460,21 @@ def keyed_and_listed(count, key_bytes, lists):
     return pickled(b"(", b"}", string("k" * key_bytes), b"}(", named, b"us", b"](" + b"]" * lists + b"e", b"t")
 
 
+def arrays_of_one_text(count, size):
+    """Many numpy arrays, each of which is given the same bytes."""
+    element = name("numpy", "dtype") + string("u1") + b"\x89\x88\x87R"
+    element += b"(K\x03" + string("|") + b"NNN" + integer(-1) + integer(-1) + b"K\x00tb"
+    state = b"(K\x01" + integer(size) + b"\x85" + element + b"\x89B" + struct.pack("<I", size) + b"\7" * size + b"tq\x03"
+    made = name("numpy._core.multiarray", "_reconstruct") + b"q\x01" + name("numpy", "ndarray") + b"K\x00\x85C\1b\x87q\x02"
+    return pickled(b"\x80\x03" + made + b"00" + state + b"0](", b"h\x01h\x02Rh\x03b" * count, b"e")
+
+
+def tensors_over_one_storage(count, numel):
+    made = name("torch._utils", "_rebuild_tensor_v2") + b"q\x00(" + storage(numel=integer(numel)) + b"K\x00"
+    made += extents((numel,)) + extents((1,)) + b"\x89" + NO_HOOKS + b"tq\x01]("
+    return archive(program(made + b"h\x00h\x01R" * count + b"e"), {"data/0": bytes(4 * numel)})
+
+
 # A short pickle says the same long thing again and again; whoever looks at it each time never ends.
 REPEATED = {
     "ordered dict of bad pairs": pickled(
@@ -499,6 +514,8 @@ REPEATED = {
         name("_codecs", "encode") + b"q\x00" + string("k" * 1_000_000) + string("latin1") + b"\x86q\x01](",
         b"h\x00h\x01R" * 100_000 + b"e",
     ),
+    "20,000 arrays of one million bytes": arrays_of_one_text(20_000, 1_000_000),
+    "30,000 tensors over one long storage": tensors_over_one_storage(30_000, 1_000_000),
     "names of the longest integer": pickled(b"](", (b"I" + b"9" * 4300 + b"\n") * 1000, b"e"),
     "lines without an end": pickled(b"I" + b"9" * 3_000_000),
     "lists and 250 names of 60,000": keyed_and_listed(250, 60_000, 800_000),
