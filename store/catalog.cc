@@ -241,6 +241,7 @@ void CatalogWriter::commit(const CatalogRoot& root) {
   Batch& batch = *batch_;
   StoredRoot& stored = batch.stored;
   stored.root = root;
+  CatalogRoot committed = root;  // nothing may throw between the commit and what is known of it
   batch.use([&](lmdb::Transaction& transaction) {
     stored.transaction = transaction.id();
     const Key key(Table::root);
@@ -253,7 +254,7 @@ void CatalogWriter::commit(const CatalogRoot& root) {
     outcome_unknown_ = !batch.undo_commit();
     throw;
   }
-  root_ = root;
+  root_ = std::move(committed);
   batch.settle_commit();
 }
 

@@ -1,6 +1,6 @@
-// tenon-fault-allocations FOLDER [POINTS]: makes one allocation after the other fail, once or from there on, in each
-// thing that is done with a store, and looks at what is left. POINTS: of each scenario and mode at most so many, spread
-// evenly.
+// tenon-fault-allocations FOLDER [POINTS [NAME]]: makes one allocation after the other fail, once or from there on, in
+// each thing that is done with a store, and looks at what is left. POINTS: of each scenario and mode at most so many,
+// spread evenly; 0 for all. NAME: only this scenario.
 //
 // What must hold: nothing ends the process; what is thrown is std::bad_alloc or an Error; a call that returned has
 // happened, one that threw has happened wholly or not at all; verify is clean, every snapshot has its bytes, and a new
@@ -359,11 +359,14 @@ class Sweep {
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
   std::set_terminate(tell_and_abort);
-  const std::int64_t points = argc > 2 ? std::atoll(argv[2]) : INT64_MAX;
+  const std::int64_t points = argc > 2 && std::atoll(argv[2]) > 0 ? std::atoll(argv[2]) : INT64_MAX;
+  const std::string only = argc > 3 ? argv[3] : "";
   try {
     const Checkpoint next(6);
     Sweep sweep(argv[1], points);
-    for (const Scenario& scenario : scenarios(next)) sweep.run(scenario);
+    for (const Scenario& scenario : scenarios(next)) {
+      if (only.empty() || only == scenario.name) sweep.run(scenario);
+    }
     std::printf("%lld allocations failed, 0 violations\n", static_cast<long long>(sweep.injected()));
     return 0;
   } catch (const Broken& broken) {

@@ -55,8 +55,8 @@ def test_ctrl_c_ends_the_waiting(store):
     script = textwrap.dedent(f"""
         import tenon
         watch = tenon.open({store.path!r}).watch("never")
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             next(watch)
         except KeyboardInterrupt:
             print("interrupted")
