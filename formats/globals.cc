@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "formats/foreign_file.h"
 #include "formats/global_safety.h"
 #include "formats/pickle_stream.h"
@@ -19,21 +21,27 @@ namespace tenon {
 namespace {
 
 constexpr std::uint64_t max_pickle_bytes = std::uint64_t{2} << 30;
-constexpr std::size_t max_globals = 1 << 20;
+// What the names may take; a name is counted with what it costs beside its letters.
+constexpr std::size_t max_names_bytes = std::size_t{16} << 20;
+constexpr std::size_t name_bytes = 128;
 constexpr int pickles_of_legacy_stream = 5;
 
 class Collector {
  public:
+  explicit Collector(std::string file) : file_(std::move(file)) {}
+
   PickleReadOptions options(std::string file) {
     return {.file = std::move(file),
             .on_global = [this](std::string_view module, std::string_view name) { add(module, name); }};
   }
 
   void add(std::string_view module, std::string_view name) {
-    if (names_.size() >= max_globals) {
-      throw Error(ErrorKind::limit, {.what = "file names more classes and functions than can be listed"});
-    }
-    names_.emplace(module, name);
+    if (!names_.emplace(module, name).second) return;
+    names_bytes_ += name_bytes + module.size() + name.size();
+    if (names_bytes_ <= max_names_bytes) return;
+    throw Error(ErrorKind::limit, {.what = "file names more classes and functions than can be listed",
+                                   .file = file_,
+                                   .got = fmt::format("{} so far", names_.size())});
   }
 
   bool is_empty() const { return names_.empty(); }
@@ -47,7 +55,9 @@ class Collector {
   }
 
  private:
+  const std::string file_;
   std::set<std::pair<std::string, std::string>> names_;
+  std::size_t names_bytes_ = 0;
 };
 
 bool is_pickle_name(std::string_view name) { return name.ends_with(".pkl") || name.ends_with(".debug_pkl"); }
@@ -107,7 +117,7 @@ void read_file_pickles(const ForeignFile& file, Collector& collector) {
 
 PickleGlobals list_globals(const std::filesystem::path& path, const ImportOptions& options) {
   const ForeignFile file = ForeignFile::open(path, options);
-  Collector collector;
+  Collector collector(file.path());
   try {
     read_file_pickles(file, collector);
     return collector.result();
@@ -124,7 +134,7 @@ PickleGlobals list_globals(const Snapshot& snapshot, const std::string& prefix) 
     const TorchObject object = make_torch_object(table, prefix);
     return write_pickle(object.graph, object.graph.root);
   }();
-  Collector collector;
+  Collector collector("snapshot");
   read_pickle(bytes, collector.options("snapshot"));
   return collector.result();
 }

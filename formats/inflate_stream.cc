@@ -95,7 +95,7 @@ class InflateStream::Inflater {
 };
 
 InflateStream::InflateStream(Read read, std::uint64_t deflated_bytes, std::uint64_t inflated_bytes, const Sink& sink)
-    : read_(std::move(read)), deflated_bytes_(deflated_bytes) {
+    : read_(std::move(read)), deflated_bytes_(deflated_bytes), inflated_bytes_(inflated_bytes) {
   const std::uint64_t span = std::max(least_span_bytes, inflated_bytes / max_points + 1);
   points_.emplace_back();
   Inflater inflater(*this, points_.back());
@@ -160,7 +160,8 @@ void InflateStream::read(std::uint64_t offset, std::span<std::byte> out) const {
     fill(part);
     out = out.subspan(part.size());
   }
-  keep(std::move(inflater));
+  // An archive may have thousands of records, and each inflater takes 100 KiB.
+  if (inflater->position() < inflated_bytes_) keep(std::move(inflater));
 }
 
 }  // namespace tenon

@@ -49,6 +49,7 @@ class InflateStream {
 
   Read read_;
   std::uint64_t deflated_bytes_;
+  std::uint64_t inflated_bytes_;
   std::vector<Point> points_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Inflater>> idle_;  // where ranges ended that were read: others begin there

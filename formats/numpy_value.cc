@@ -109,7 +109,7 @@ std::optional<NumpyArray> parse_content(const PickleGraph& graph, NodeId shape, 
   if (!lay_out(array.shape, is_fortran, array.stride)) return std::nullopt;
   std::uint64_t nbytes = 0;
   if (__builtin_mul_overflow(count_elements(array.shape), item_bytes(array.dtype), &nbytes)) return std::nullopt;
-  return nbytes == graph.text(data).size() ? std::optional(std::move(array)) : std::nullopt;
+  return nbytes == graph.text_bytes(data) ? std::optional(std::move(array)) : std::nullopt;
 }
 
 // _reconstruct(ndarray, (0,), b'b') with the state (1, shape, dtype, is_fortran, data)
@@ -223,7 +223,7 @@ bool is_numpy_rebuild(const PickleGraph& graph, NodeId function) {
          is_numpy_function(graph, function, "numeric", "_frombuffer");
 }
 
-NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, std::span<const std::byte> bytes) {
+NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, NodeId data) {
   const std::string_view code = code_of_dtype(row.dtype);
   if (code.empty()) {
     throw Error(ErrorKind::unsupported,
@@ -239,7 +239,6 @@ NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& ro
   const NodeId object = graph.add_object(reconstruct, args);
   std::vector<NodeId> shape;
   for (const std::int64_t extent : row.shape) shape.push_back(graph.add_integer(extent));
-  const NodeId data = graph.add_text(PickleKind::bytes, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   const NodeId state = graph.add_tuple({graph.add_integer(state_version), graph.add_fixed(PickleKind::tuple, shape),
                                         make_dtype(graph, row.dtype, code), graph.add_boolean(is_fortran), data});
   graph.mutable_object(object).state = state;
@@ -255,7 +254,7 @@ std::optional<std::string> numpy_scalar_text(const PickleGraph& graph, NodeId no
                          graph.is(args[1], PickleKind::bytes);
   if (!is_scalar) return std::nullopt;
   const DType dtype = parse_dtype(graph, args[0]);
-  if (dtype == DType::invalid || graph.text(args[1]).size() != item_bytes(dtype)) return std::nullopt;
+  if (dtype == DType::invalid || graph.text_bytes(args[1]) != item_bytes(dtype)) return std::nullopt;
   return fmt::format("numpy.{}({})", dtype_info(dtype).name, number_text(dtype, graph.text(args[1])));
 }
 

@@ -33,9 +33,9 @@ std::optional<NumpyArray> parse_numpy_array(const PickleGraph& graph, NodeId nod
 bool is_numpy_rebuild(const PickleGraph& graph, NodeId function);
 // A global that rebuilds arrays, for an array that came without one.
 NodeId add_numpy_rebuild(PickleGraph& graph);
-// The call that makes an array of `row` from its `bytes`, which lie in C or Fortran order. Throws unsupported if numpy
-// has no such element type, or if the elements lie in neither order.
-NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, std::span<const std::byte> bytes);
+// The call that makes an array of `row` from `data`, its bytes, which lie in C or Fortran order. Throws unsupported if
+// numpy has no such element type, or if the elements lie in neither order.
+NodeId make_numpy_array(PickleGraph& graph, NodeId function, const TensorRow& row, NodeId data);
 
 // "numpy.float64(0.5)"; nullopt for what is no scalar of a plain type.
 std::optional<std::string> numpy_scalar_text(const PickleGraph& graph, NodeId node);

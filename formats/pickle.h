@@ -14,6 +14,8 @@
 #include <functional>
 #include <memory>
 #include <memory_resource>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,8 +60,14 @@ struct PickleObject {
 
 class PickleGraph {
  public:
+  using Sink = std::function<void(std::span<const std::byte>)>;
+  using SendBytes = std::function<void(const Sink&)>;  // all of them in order, each time it is called
+
   NodeId root = no_node;
   std::uint64_t pickle_bytes = 0;  // what it was read from
+  std::uint64_t taken_bytes = 0;   // what it took when it was read, items included
+
+  static constexpr std::uint64_t allocation_bytes_min = 32;  // of what grows, beside its items
 
   std::size_t size() const noexcept { return nodes_.size(); }
   std::size_t value_count() const noexcept { return nodes_.size() + floats_.size(); }  // without what ids hold
@@ -68,8 +76,9 @@ class PickleGraph {
     const std::uint64_t in_deques = nodes_.size() * sizeof(Node) + floats_.size() * sizeof(double) +
                                     containers_.size() * sizeof(std::vector<NodeId>) +
                                     objects_.size() * sizeof(PickleObject);
-    return in_deques + in_deques / 16 + containers_.size() * allocation_bytes_min + arena_bytes_;
+    return in_deques + in_deques / 16 + arena_bytes_;
   }
+  std::uint64_t outside_bytes() const noexcept { return outside_bytes_; }  // of texts, beside memory_bytes()
   PickleKind kind(NodeId id) const noexcept { return is_node(id) ? nodes_[id].kind : kind_of_value(id); }
   bool is(NodeId id, PickleKind kind) const noexcept { return id != no_node && this->kind(id) == kind; }
   bool is_container(NodeId id) const noexcept;  // may hold other nodes
@@ -78,7 +87,12 @@ class PickleGraph {
   bool boolean(NodeId id) const noexcept { return is_node(id) ? nodes_[id].integer != 0 : id == true_id; }
   std::int64_t integer(NodeId id) const noexcept { return is_node(id) ? nodes_[id].integer : small_integer(id); }
   double floating(NodeId id) const noexcept;
-  std::string_view text(NodeId id) const noexcept;  // string, bytes, bytearray, big_integer
+  std::string_view text(NodeId id) const;  // string, bytes, bytearray, big_integer
+  // Of a text: its length; its bytes, a piece at a time; and long bytes of protocol 2 as the pickle has them, in UTF-8
+  // with one letter a byte, nullopt for other texts. All spare the whole, which text() makes at its first call.
+  std::uint64_t text_bytes(NodeId id) const noexcept;
+  void send_text(NodeId id, const Sink& sink) const;
+  std::optional<std::string_view> encoded_bytes(NodeId id) const noexcept;
   std::string_view global_module(NodeId id) const noexcept;
   std::string_view global_name(NodeId id) const noexcept;
   bool is_global(NodeId id, std::string_view module, std::string_view name) const noexcept;
@@ -95,6 +109,12 @@ class PickleGraph {
   // Little-endian two's complement of any length; becomes an integer if it fits.
   NodeId add_long(std::string_view twos_complement);
   NodeId add_text(PickleKind kind, std::string_view text);
+  // Borrows the text, for as long as it keeps its owner.
+  NodeId add_borrowed_text(PickleKind kind, std::string_view text, const std::shared_ptr<const void>& owner);
+  // Bytes by encoded_bytes(), which live as long as the graph: a text of it. `nbytes` is the count of letters.
+  NodeId add_encoded_bytes(PickleKind kind, std::string_view utf8, std::uint64_t nbytes);
+  // Bytes that are fetched when they are wanted; what `send` throws is thrown on.
+  NodeId add_deferred_bytes(std::uint64_t nbytes, SendBytes send);
   NodeId add_string(std::string_view text) { return add_text(PickleKind::string, text); }
   NodeId add_container(PickleKind kind);                             // an empty list, dict or set
   NodeId add_fixed(PickleKind kind, std::span<const NodeId> items);  // tuple, frozenset
@@ -116,7 +136,8 @@ class PickleGraph {
  private:
   struct Node {
     PickleKind kind = PickleKind::none;
-    std::uint32_t number = 0;  // in containers_ or objects_; length of a text; count of fixed items
+    bool is_long = false;      // bytes in long_bytes_
+    std::uint32_t number = 0;  // in containers_, objects_ or long_bytes_; length of a text; count of fixed items
     union {
       std::int64_t integer = 0;
       const char* text;     // of a global: module, line feed, name
@@ -124,6 +145,13 @@ class PickleGraph {
     };
   };
   static_assert(sizeof(Node) == 16);
+  struct LongBytes {
+    std::uint64_t nbytes = 0;
+    SendBytes send{};
+    std::optional<std::string_view> utf8{};
+    mutable std::once_flag is_made{};
+    mutable std::string bytes{};
+  };
 
   // Kinds of ids, by their highest bits: 0 a node, 10 an integer, 110 a float, 111 the three others.
   static constexpr NodeId first_integer = 0x80000000u;
@@ -140,15 +168,18 @@ class PickleGraph {
   static std::int64_t small_integer(NodeId id) noexcept { return static_cast<std::int32_t>(id << 2) >> 2; }
   NodeId add(const Node& node);
   void* allocate(std::size_t bytes);
+  NodeId add_long_bytes(PickleKind kind, std::uint64_t nbytes, SendBytes send);
   std::string_view text_of(const Node& node) const noexcept { return {node.text, node.number}; }
 
   // Nothing here grows by a copy beside what was there: a file of a million nodes must not cost several times that.
-  static constexpr std::uint64_t allocation_bytes_min = 32;  // of a container's items
   std::deque<Node> nodes_;
   std::deque<double> floats_;
   std::deque<std::vector<NodeId>>
       containers_;  // 0 is that of all that are empty; the others get theirs when first changed
   std::deque<PickleObject> objects_;
+  std::deque<LongBytes> long_bytes_;
+  std::shared_ptr<const void> owner_;  // of borrowed texts
+  std::uint64_t outside_bytes_ = 0;
   // Texts, and items of tuples and other kinds that do not grow.
   std::unique_ptr<std::pmr::monotonic_buffer_resource> arena_ = std::make_unique<std::pmr::monotonic_buffer_resource>();
   std::uint64_t arena_bytes_ = 0;
@@ -163,6 +194,8 @@ class PickleEndsEarly : public Error {
 struct PickleReadOptions {
   std::string file{};             // for messages
   std::uint64_t base_offset = 0;  // of the pickle in that file, for messages
+  // Of the pickle's bytes: where given, the graph may keep it, and long texts are not copied.
+  std::shared_ptr<const void> owner{};
   std::size_t max_nodes = std::size_t{1} << 26;
   // What the graph may take while it is read; 0: pickle_memory_max. The pickle itself is not counted.
   std::uint64_t max_memory_bytes = 0;

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cassert>
 
+#include "formats/latin1_text.h"
 #include "formats/pickle.h"
 
 namespace tenon {
@@ -63,9 +64,37 @@ double PickleGraph::floating(NodeId id) const noexcept {
   return is_node(id) ? std::bit_cast<double>(nodes_[id].integer) : floats_[id - first_float];
 }
 
-std::string_view PickleGraph::text(NodeId id) const noexcept {
+std::string_view PickleGraph::text(NodeId id) const {
   assert(has_text(kind(id)));
-  return text_of(nodes_[id]);
+  const Node& node = nodes_[id];
+  if (!node.is_long) return text_of(node);
+  const LongBytes& text = long_bytes_[node.number];
+  std::call_once(text.is_made, [&] {
+    std::string bytes;
+    bytes.reserve(text.nbytes);
+    text.send([&](std::span<const std::byte> piece) {
+      bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    });
+    text.bytes = std::move(bytes);
+  });
+  return text.bytes;
+}
+
+std::uint64_t PickleGraph::text_bytes(NodeId id) const noexcept {
+  assert(has_text(kind(id)));
+  const Node& node = nodes_[id];
+  return node.is_long ? long_bytes_[node.number].nbytes : node.number;
+}
+
+void PickleGraph::send_text(NodeId id, const Sink& sink) const {
+  assert(has_text(kind(id)));
+  const Node& node = nodes_[id];
+  node.is_long ? long_bytes_[node.number].send(sink) : sink(std::as_bytes(std::span(text_of(node))));
+}
+
+std::optional<std::string_view> PickleGraph::encoded_bytes(NodeId id) const noexcept {
+  const Node& node = nodes_[id];
+  return node.is_long ? long_bytes_[node.number].utf8 : std::nullopt;
 }
 
 std::string_view PickleGraph::global_module(NodeId id) const noexcept {
@@ -137,6 +166,33 @@ NodeId PickleGraph::add_text(PickleKind kind, std::string_view text) {
   auto* copy = static_cast<char*>(allocate(text.size()));
   std::copy(text.begin(), text.end(), copy);
   return add({.kind = kind, .number = static_cast<std::uint32_t>(text.size()), .text = copy});
+}
+
+NodeId PickleGraph::add_borrowed_text(PickleKind kind, std::string_view text,
+                                      const std::shared_ptr<const void>& owner) {
+  assert(has_text(kind) && text.size() <= no_node && (!owner_ || owner_ == owner));
+  owner_ = owner;
+  outside_bytes_ += text.size();
+  return add({.kind = kind, .number = static_cast<std::uint32_t>(text.size()), .text = text.data()});
+}
+
+NodeId PickleGraph::add_encoded_bytes(PickleKind kind, std::string_view utf8, std::uint64_t nbytes) {
+  assert(kind == PickleKind::bytes || kind == PickleKind::bytearray);
+  const NodeId id = add_long_bytes(kind, nbytes, [utf8](const Sink& sink) { decode_latin1(utf8, sink); });
+  long_bytes_.back().utf8 = utf8;
+  return id;
+}
+
+NodeId PickleGraph::add_deferred_bytes(std::uint64_t nbytes, SendBytes send) {
+  outside_bytes_ += nbytes;
+  return add_long_bytes(PickleKind::bytes, nbytes, std::move(send));
+}
+
+NodeId PickleGraph::add_long_bytes(PickleKind kind, std::uint64_t nbytes, SendBytes send) {
+  LongBytes& text = long_bytes_.emplace_back();
+  text.nbytes = nbytes;
+  text.send = std::move(send);
+  return add({.kind = kind, .is_long = true, .number = static_cast<std::uint32_t>(long_bytes_.size() - 1)});
 }
 
 std::vector<NodeId>& PickleGraph::mutable_items(NodeId id) {

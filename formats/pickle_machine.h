@@ -21,6 +21,8 @@ namespace tenon {
 
 class PickleMachine {
  public:
+  static constexpr std::size_t long_text_bytes = std::size_t{64} << 10;  // from here on, texts are not copied
+
   PickleMachine(std::span<const std::byte> bytes, const PickleReadOptions& options)
       : bytes_(bytes),
         options_(options),
@@ -67,7 +69,7 @@ class PickleMachine {
   void push_escaped_line();
   void push_python2_string(std::string_view bytes);
   void push_unicode(std::string_view text);
-  void push_bytes(PickleKind kind, std::string_view bytes) { push(graph_.add_text(kind, bytes)); }
+  void push_bytes(PickleKind kind, std::string_view bytes) { push(add_text(kind, bytes)); }
 
   // Containers.
   void push_tuple(std::size_t count);
@@ -116,6 +118,7 @@ class PickleMachine {
     check_memory(by * sizeof(T) + (vector.capacity() - vector.size() < by ? vector.size() * sizeof(T) : 0));
   }
   void add_to(std::vector<NodeId>& items, std::span<const NodeId> more);
+  NodeId add_text(PickleKind kind, std::string_view text);  // of the pickle itself
 
   std::span<const std::byte> bytes_;
   const PickleReadOptions& options_;

@@ -23,11 +23,13 @@ PickleGraph PickleStream::next(PickleReadOptions options, const std::function<vo
   options.base_offset = offset_;
   for (;;) {
     if (before_reading) before_reading();
+    options.owner = window_;
     try {
       auto result = read_pickle(window(), options);
       offset_ += result.consumed_bytes;
       return std::move(result.graph);
     } catch (const PickleEndsEarly&) {
+      options.owner.reset();  // or what was read in vain stays beside what is read anew
       if (!read_more(std::max(first_window_bytes, window_growth * window().size()))) throw;
     }
   }
@@ -46,9 +48,8 @@ void PickleStream::skip(std::uint64_t size_bytes, const std::string& what) {
 
 // What was read ahead and not used yet.
 std::span<const std::byte> PickleStream::window() const noexcept {
-  const std::uint64_t window_end = window_begin_ + window_.size();
-  if (offset_ >= window_end) return {};
-  return std::span(window_).subspan(static_cast<std::size_t>(offset_ - window_begin_));
+  if (!window_ || offset_ >= window_begin_ + window_->size()) return {};
+  return std::span(*window_).subspan(static_cast<std::size_t>(offset_ - window_begin_));
 }
 
 // False if there is no more. Reads anew from the offset on.
@@ -56,10 +57,11 @@ bool PickleStream::read_more(std::uint64_t wanted) {
   const std::uint64_t had = window().size();
   const std::uint64_t available = std::min({wanted, remaining(), max_pickle_bytes});
   if (available <= had) return false;
-  window_.clear();
-  window_.resize(static_cast<std::size_t>(available));
+  release();
+  std::vector<std::byte> bytes(static_cast<std::size_t>(available));
+  file_->read_at(offset_, bytes);
+  window_ = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
   window_begin_ = offset_;
-  file_->read_at(offset_, window_);
   return true;
 }
 

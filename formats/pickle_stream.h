@@ -28,6 +28,9 @@ class PickleStream {
   // Steps over `size_bytes`; `what` is said to end early if they are not there.
   void skip(std::uint64_t size_bytes, const std::string& what);
 
+  // Forgets what was read ahead, which is read again if it is wanted.
+  void release() noexcept { window_.reset(); }
+
   std::uint64_t offset() const noexcept { return offset_; }  // in the file
   std::uint64_t remaining() const noexcept { return end_ - offset_; }
   const std::string& label() const noexcept { return label_; }
@@ -42,7 +45,7 @@ class PickleStream {
   std::uint64_t end_;
   std::string label_;
   std::uint64_t window_begin_ = 0;
-  std::vector<std::byte> window_;
+  std::shared_ptr<const std::vector<std::byte>> window_;  // a graph may keep it for its texts
 };
 
 }  // namespace tenon

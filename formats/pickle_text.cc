@@ -216,13 +216,6 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
-std::string latin1_to_utf8(std::string_view bytes) {
-  std::string out;
-  out.reserve(bytes.size() + bytes.size() / 2);
-  for (const char c : bytes) append_utf8(out, static_cast<unsigned char>(c));
-  return out;
-}
-
 std::optional<std::string> utf8_to_latin1(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -19,7 +19,6 @@ std::optional<double> parse_double(std::string_view text);
 
 // UTF-8, surrogates allowed (Python's "surrogatepass").
 bool is_utf8(std::string_view text) noexcept;
-std::string latin1_to_utf8(std::string_view bytes);
 // nullopt if a character is above U+00FF.
 std::optional<std::string> utf8_to_latin1(std::string_view text);
 void append_utf8(std::string& out, std::uint32_t code_point);

@@ -1,11 +1,9 @@
-#include <bit>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "formats/pickle.h"
-#include "formats/pickle_text.h"
+#include "formats/pickle_output.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -52,19 +50,19 @@ class Writer {
     budget_ = 8 * references.count + 1024;
     // More than it will be, for growing would mean two of it; pages that stay empty cost nothing.
     constexpr std::size_t small_value_bytes = 5;
-    out_.reserve(graph.memory_bytes() + small_value_bytes * references.count);
+    out_.reserve(graph.memory_bytes() + 2 * graph.outside_bytes() + small_value_bytes * references.count);
   }
 
   std::vector<std::byte> run(NodeId root) {
-    put("\x80\x02");
+    out_.put("\x80\x02");
     todo_.push_back({Step::node, root});
     while (!todo_.empty()) {
       const Task task = todo_.back();
       todo_.pop_back();
       perform(task);
     }
-    put('.');
-    return std::move(out_);
+    out_.put('.');
+    return out_.take();
   }
 
  private:
@@ -93,28 +91,16 @@ class Writer {
   void write_tuple(NodeId id);
   void write_set(NodeId id);
   void write_bytes(NodeId id);
-  void write_global(NodeId id);
   void write_object(NodeId id);
   void fill_object(NodeId id);
   void write_batch(const Task& task, std::span<const NodeId> items, std::size_t step, char opcode);
-  void write_integer(std::int64_t value);
-  void write_long(std::string_view twos_complement);
-  void write_string(std::string_view utf8);
-  void write_latin1_call(std::string_view bytes);
+  void write_latin1_call(NodeId bytes);
   void finish_immutable(NodeId id);
   bool can_close_cycle(NodeId id) const;
   void remember(NodeId id);
   bool recall(NodeId id);
   bool is_remembered(NodeId id) const { return id < memo_.size() && memo_[id] < referred_often; }
 
-  void put(char c) { out_.push_back(static_cast<std::byte>(c)); }
-  void put(std::string_view text) {
-    const auto* begin = reinterpret_cast<const std::byte*>(text.data());
-    out_.insert(out_.end(), begin, begin + text.size());
-  }
-  void put_little_endian(std::uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) put(static_cast<char>((value >> (8 * i)) & 0xFFu));
-  }
   void defer(Step step, NodeId node, std::size_t position = 0) { todo_.push_back({step, node, position}); }
   void defer_opcode(char opcode) { defer(Step::opcode, no_node, static_cast<unsigned char>(opcode)); }
   // Pushes so that the first item is written first.
@@ -128,7 +114,7 @@ class Writer {
   std::size_t budget_ = 0;
   std::uint32_t memo_size_ = 0;
   std::vector<Task> todo_;
-  std::vector<std::byte> out_;
+  PickleOutput out_;
 };
 
 void Writer::perform(const Task& task) {
@@ -144,23 +130,23 @@ void Writer::perform(const Task& task) {
     case Step::dict_items:
       return write_batch(task, graph_.object(task.node).dict_items, 2, 'u');
     case Step::opcode:
-      return put(static_cast<char>(task.position));
+      return out_.put(static_cast<char>(task.position));
     case Step::tuple_items:
       return write_tuple_item(task.node, task.position);
     case Step::finish_tuple: {
       const std::size_t size = graph_.items(task.node).size();
       constexpr std::string_view short_tuples = "\x85\x86\x87";
-      put(size <= 3 ? short_tuples[size - 1] : 't');
+      out_.put(size <= 3 ? short_tuples[size - 1] : 't');
       return finish_immutable(task.node);
     }
     case Step::finish_set:
-      put("\x85R");  // one argument, the list
+      out_.put("\x85R");  // one argument, the list
       return finish_immutable(task.node);
     case Step::finish_reduce:
-      put(graph_.object(task.node).is_newobj ? '\x81' : 'R');
+      out_.put(graph_.object(task.node).is_newobj ? '\x81' : 'R');
       return fill_object(task.node);
     case Step::finish_persistent:
-      put('Q');
+      out_.put('Q');
       return finish_immutable(task.node);
   }
 }
@@ -175,7 +161,7 @@ void Writer::write_node(NodeId id) {
     case PickleKind::list:
     case PickleKind::dict: {
       const bool is_list = graph_.kind(id) == PickleKind::list;
-      put(is_list ? ']' : '}');
+      out_.put(is_list ? ']' : '}');
       remember(id);
       return defer(is_list ? Step::items : Step::pairs, id);
     }
@@ -197,32 +183,29 @@ void Writer::write_node(NodeId id) {
 bool Writer::write_scalar(NodeId id) {
   switch (graph_.kind(id)) {
     case PickleKind::none:
-      put('N');
+      out_.put('N');
       return true;
     case PickleKind::boolean:
-      put(graph_.boolean(id) ? '\x88' : '\x89');
+      out_.put(graph_.boolean(id) ? '\x88' : '\x89');
       return true;
     case PickleKind::integer:
-      write_integer(graph_.integer(id));
+      out_.put_integer(graph_.integer(id));
       return true;
     case PickleKind::big_integer:
-      write_long(graph_.text(id));
+      out_.put_long(graph_.text(id));
       return true;
-    case PickleKind::floating: {
-      put('G');
-      const auto bits = std::bit_cast<std::uint64_t>(graph_.floating(id));
-      for (int shift = 56; shift >= 0; shift -= 8) put(static_cast<char>((bits >> shift) & 0xFFu));
+    case PickleKind::floating:
+      out_.put_floating(graph_.floating(id));
       return true;
-    }
     case PickleKind::string:
-      write_string(graph_.text(id));
+      out_.put_string(graph_.text(id));
       break;
     case PickleKind::bytes:
     case PickleKind::bytearray:
       write_bytes(id);
       break;
     case PickleKind::global:
-      write_global(id);
+      out_.put_global(graph_.global_module(id), graph_.global_name(id));
       break;
     default:
       return false;
@@ -233,8 +216,8 @@ bool Writer::write_scalar(NodeId id) {
 
 void Writer::write_tuple(NodeId id) {
   const auto items = graph_.items(id);
-  if (items.empty()) return put(')');
-  if (items.size() > 3) put('(');
+  if (items.empty()) return out_.put(')');
+  if (items.size() > 3) out_.put('(');
   defer(Step::finish_tuple, id);
   defer(Step::tuple_items, id);
 }
@@ -248,39 +231,29 @@ void Writer::write_tuple_item(NodeId tuple, std::size_t position) {
 
 // Protocol 2 has no sets: they are calls with a list.
 void Writer::write_set(NodeId id) {
-  put(graph_.kind(id) == PickleKind::set ? "c__builtin__\nset\n]" : "c__builtin__\nfrozenset\n]");
+  out_.put(graph_.kind(id) == PickleKind::set ? "c__builtin__\nset\n]" : "c__builtin__\nfrozenset\n]");
   defer(Step::finish_set, id);
   defer(Step::items, id);
 }
 
 // Nor does it have bytes: they are text that is encoded.
 void Writer::write_bytes(NodeId id) {
-  if (graph_.kind(id) == PickleKind::bytes) return write_latin1_call(graph_.text(id));
-  put("c__builtin__\nbytearray\n");
-  write_latin1_call(graph_.text(id));
-  put("\x85R");
+  if (graph_.kind(id) == PickleKind::bytes) return write_latin1_call(id);
+  out_.put("c__builtin__\nbytearray\n");
+  write_latin1_call(id);
+  out_.put("\x85R");
 }
 
-void Writer::write_latin1_call(std::string_view bytes) {
-  put("c_codecs\nencode\n");
-  write_string(latin1_to_utf8(bytes));
-  write_string("latin1");
-  put("\x86R");
-}
-
-// Protocol 2 has no names of nested classes. Python asks for the protocol that was announced last.
-void Writer::write_global(NodeId id) {
-  if (graph_.global_name(id).find('.') != std::string_view::npos) {
-    put("\x80\x04");
-    write_string(graph_.global_module(id));
-    write_string(graph_.global_name(id));
-    return put("\x93\x80\x02");
+void Writer::write_latin1_call(NodeId bytes) {
+  out_.put("c_codecs\nencode\n");
+  const auto encoded = graph_.encoded_bytes(bytes);
+  if (encoded) {
+    out_.put_string(*encoded);
+  } else {
+    out_.put_latin1(graph_.text_bytes(bytes), [&](const PickleGraph::Sink& sink) { graph_.send_text(bytes, sink); });
   }
-  put('c');
-  put(graph_.global_module(id));
-  put('\n');
-  put(graph_.global_name(id));
-  put('\n');
+  out_.put_string("latin1");
+  out_.put("\x86R");
 }
 
 void Writer::write_object(NodeId id) {
@@ -307,52 +280,17 @@ void Writer::fill_object(NodeId id) {
 void Writer::write_batch(const Task& task, std::span<const NodeId> items, std::size_t step, char opcode) {
   if (task.position == items.size()) return;
   const std::size_t count = std::min(batch * step, items.size() - task.position);
-  put('(');
+  out_.put('(');
   defer(task.step, task.node, task.position + count);
   defer_opcode(opcode);
   defer_items(items.subspan(task.position, count));
-}
-
-void Writer::write_integer(std::int64_t value) {
-  if (value >= 0 && value <= 0xFF) {
-    put('K');
-    put_little_endian(static_cast<std::uint64_t>(value), 1);
-  } else if (value >= 0 && value <= 0xFFFF) {
-    put('M');
-    put_little_endian(static_cast<std::uint64_t>(value), 2);
-  } else if (value >= std::numeric_limits<std::int32_t>::min() && value <= std::numeric_limits<std::int32_t>::max()) {
-    put('J');
-    put_little_endian(static_cast<std::uint64_t>(value), 4);
-  } else {
-    std::string bytes;
-    std::int64_t rest = value;
-    do {
-      bytes.push_back(static_cast<char>(rest & 0xFF));
-      rest >>= 8;
-    } while (!(rest == 0 && (bytes.back() & 0x80) == 0) && !(rest == -1 && (bytes.back() & 0x80) != 0));
-    write_long(bytes);
-  }
-}
-
-void Writer::write_long(std::string_view twos_complement) {
-  const bool is_short = twos_complement.size() <= 0xFF;
-  put(is_short ? '\x8A' : '\x8B');
-  put_little_endian(twos_complement.size(), is_short ? 1 : 4);
-  put(twos_complement);
-}
-
-void Writer::write_string(std::string_view utf8) {
-  const bool is_large = utf8.size() > 0xFFFFFFFFu;
-  put(is_large ? '\x8D' : 'X');
-  put_little_endian(utf8.size(), is_large ? 8 : 4);
-  put(utf8);
 }
 
 // A value that could not be remembered before it was complete. If a cycle led back to it meanwhile, that inner copy is
 // the one that others refer to.
 void Writer::finish_immutable(NodeId id) {
   if (!is_remembered(id)) return remember(id);
-  put('0');
+  out_.put('0');
   recall(id);
 }
 
@@ -369,15 +307,15 @@ void Writer::remember(NodeId id) {
   if (memo_[id] != referred_often && !can_close_cycle(id)) return;
   memo_[id] = memo_size_++;
   const bool is_short = memo_[id] <= 0xFF;
-  put(is_short ? 'q' : 'r');
-  put_little_endian(memo_[id], is_short ? 1 : 4);
+  out_.put(is_short ? 'q' : 'r');
+  out_.put_little_endian(memo_[id], is_short ? 1 : 4);
 }
 
 bool Writer::recall(NodeId id) {
   if (!is_remembered(id)) return false;
   const bool is_short = memo_[id] <= 0xFF;
-  put(is_short ? 'h' : 'j');
-  put_little_endian(memo_[id], is_short ? 1 : 4);
+  out_.put(is_short ? 'h' : 'j');
+  out_.put_little_endian(memo_[id], is_short ? 1 : 4);
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "formats/pickle.h"
 #include "tenon/draft.h"
 
 namespace tenon {
@@ -15,15 +16,15 @@ namespace tenon {
 // Keeps indices only: each name is stored once, in its row. Lifetime: `rows` outlives it. Threads: one.
 class RowNames {
  public:
-  // `pickle_bytes`: of the pickle that `file` names; it accounts for so much. `max_bytes`, if not 0, is what else they
-  // may take. Errors: limit, with `hint`.
-  RowNames(const std::vector<TensorDraft>& rows, std::uint64_t pickle_bytes, std::uint64_t max_bytes, std::string file,
+  // `graph` was read from the pickle that `file` names: together with the rows it may take so much. `max_bytes`, if not
+  // 0, is what the rows may take instead. Errors: limit, with `hint`.
+  RowNames(const std::vector<TensorDraft>& rows, const PickleGraph& graph, std::uint64_t max_bytes, std::string file,
            std::string hint);
 
   // `name`, or where two keys of a dict are written alike (NaN, or a hostile file) one beside it. For the next row.
   std::string make_unique(const std::string& name) const;
-  // After a row was added to the end. Throws limit.
-  void add_last();
+  // After a row was added to the end. `has_own_storage`: the file has a record for this row alone. Throws limit.
+  void add_last(bool has_own_storage);
 
  private:
   struct Hash {

@@ -16,7 +16,10 @@ namespace {
 
 constexpr std::size_t max_depth = 10'000;
 constexpr std::size_t max_name_bytes = 64 * 1024;
-constexpr std::size_t max_repeats = std::size_t{1} << 20;
+constexpr std::size_t max_repeats = std::size_t{1} << 20;  // children of what is at several places
+// Of the keys on all ways: a short pickle can repeat a long one.
+constexpr std::size_t names_bytes_min = std::size_t{128} << 20;
+constexpr std::size_t names_bytes_per_pickle_byte = 16;
 constexpr std::size_t max_literal_bytes = 256;
 constexpr int max_literal_depth = 8;
 
@@ -45,7 +48,8 @@ class Walker {
         is_on_path_(graph.size()),
         is_visited_(graph.size()),
         has_finds_(graph.size()),
-        repeats_left_(graph.size() + max_repeats) {}
+        repeats_left_(graph.value_count() + max_repeats),
+        names_bytes_left_(names_bytes_min + names_bytes_per_pickle_byte * graph.pickle_bytes) {}
 
   void run() {
     reach(graph_.root);
@@ -57,6 +61,8 @@ class Walker {
   void reach(NodeId node);
   void leave();
   void note_find();
+  void count_repeat(std::size_t children);
+  void append_key(const PathKey& key);
   [[noreturn]] void fail(const char* what, std::string wanted) const;
   std::optional<std::vector<StructurePart>> parts_of(NodeId node) const;
   std::size_t child_count(const Frame& frame) const;
@@ -72,6 +78,7 @@ class Walker {
   std::vector<bool> is_visited_;
   std::vector<bool> has_finds_;  // of what was visited and left
   std::size_t repeats_left_;
+  std::size_t names_bytes_left_;
   std::string name_;
   std::vector<Frame> frames_;
 };
@@ -82,7 +89,7 @@ void Walker::advance() {
   if (frame.position == child_count(frame)) return leave();
   const Child child = child_at(frame, frame.position++);
   if (child.node == no_node || !is_walked(child.node)) return;
-  if (child.key) append_component(name_, *child.key);
+  if (child.key) append_key(*child.key);
   name_ += name_.empty() && child.suffix.starts_with('.') ? child.suffix.substr(1) : child.suffix;
   reach(child.node);
 }
@@ -91,7 +98,7 @@ void Walker::reach(NodeId node) {
   if (!is_walked(node)) return;
   if (is_on_path_[node]) return note_find();
   if (is_visited_[node] && !has_finds_[node]) return;  // nothing to find, however many places it is at
-  if (is_visited_[node] && repeats_left_-- == 0) fail("object is at too many places in itself", "fewer shared parts");
+  const bool is_repeated = is_visited_[node];
   is_visited_[node] = true;
   if (frames_.size() >= max_depth) fail("object is nested too deeply", fmt::format("at most {} levels", max_depth));
   if (name_.size() > max_name_bytes)
@@ -105,6 +112,19 @@ void Walker::reach(NodeId node) {
   if (content != node && is_on_path_[content]) return;
   is_on_path_[node] = is_on_path_[content] = true;
   frames_.push_back({.owner = node, .content = content, .name_bytes = name_.size(), .parts = parts_of(content)});
+  if (is_repeated) count_repeat(1 + child_count(frames_.back()));
+}
+
+void Walker::count_repeat(std::size_t children) {
+  if (children > repeats_left_) fail("object is at too many places in itself", "fewer shared parts");
+  repeats_left_ -= children;
+}
+
+void Walker::append_key(const PathKey& key) {
+  append_component(name_, key);
+  const std::size_t added = name_.size() - frames_.back().name_bytes;
+  if (added > names_bytes_left_) fail("the names of all values are too long", "shorter keys");
+  names_bytes_left_ -= added;
 }
 
 std::optional<std::vector<StructurePart>> Walker::parts_of(NodeId node) const {
@@ -199,9 +219,22 @@ std::string float_literal(double value) {
   return text;
 }
 
+bool is_long(const PickleGraph& graph, NodeId key) {
+  switch (graph.kind(key)) {
+    case PickleKind::string:
+    case PickleKind::bytes:
+    case PickleKind::big_integer:
+      return graph.text_bytes(key) > max_literal_bytes;
+    case PickleKind::global:
+      return graph.global_module(key).size() + graph.global_name(key).size() > max_literal_bytes;
+    default:
+      return false;
+  }
+}
+
 // As Python would write it. False for what has no short literal; `depth` bounds the recursion.
 bool append_literal(const PickleGraph& graph, NodeId key, std::string& out, int depth = 0) {
-  if (depth > max_literal_depth || out.size() > max_literal_bytes) return false;
+  if (depth > max_literal_depth || out.size() > max_literal_bytes || is_long(graph, key)) return false;
   switch (graph.kind(key)) {
     case PickleKind::none:
       out += "None";

@@ -14,6 +14,7 @@ namespace tenon {
 namespace {
 
 constexpr std::size_t max_lines = 200'000;
+constexpr std::size_t max_bytes = std::size_t{8} << 20;
 constexpr std::size_t max_indent = 100;
 constexpr std::size_t max_text_bytes = 120;
 constexpr std::size_t max_inline_items = 12;
@@ -21,12 +22,12 @@ constexpr std::size_t max_inline_items = 12;
 class Describer {
  public:
   Describer(const PickleGraph& graph, const std::function<std::string(std::uint32_t)>& describe_row)
-      : graph_(graph), describe_row_(describe_row), is_shown_(graph.size()) {}
+      : graph_(graph), describe_row_(describe_row), is_shown_(graph.size()), inline_(graph.size()) {}
 
   std::string run() {
-    pending_.push_back({graph_.root, "", 0});
+    pending_.push_back({.node = graph_.root});
     for (std::size_t lines = 0; !pending_.empty(); ++lines) {
-      if (lines == max_lines) return text_ + "...\n";
+      if (lines == max_lines || text_.size() > max_bytes) return std::move(text_ += "...\n");
       const Line line = std::move(pending_.back());
       pending_.pop_back();
       show(line);
@@ -37,15 +38,18 @@ class Describer {
  private:
   struct Line {
     NodeId node;
-    std::string label;  // "'key': " or "state: "
-    std::size_t depth;
+    NodeId key = no_node;      // "'key': "
+    std::string_view label{};  // "state: "
+    std::size_t depth = 0;
   };
 
   void show(const Line& line);
+  std::string label_of(const Line& line) const;
   void show_content(const Line& line);
   void show_items(std::span<const NodeId> items, std::vector<Line>& lines, std::size_t depth);
   void show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth);
   bool is_inline(NodeId node) const;
+  bool is_short_sequence(NodeId node) const;
   std::string summary(NodeId node) const;
   std::string scalar(NodeId node) const;
   std::string row_text(const StructureRow& row) const;
@@ -54,18 +58,26 @@ class Describer {
   const PickleGraph& graph_;
   const std::function<std::string(std::uint32_t)>& describe_row_;
   std::vector<bool> is_shown_;
-  std::vector<Line> pending_;  // the next one last
+  enum class Inline : std::uint8_t { unknown, yes, no };
+  mutable std::vector<Inline> inline_;  // of each node: a list may be at many places, and long
+  std::vector<Line> pending_;           // the next one last
   std::string text_;
 };
 
 void Describer::show(const Line& line) {
   const bool is_container = graph_.is_container(line.node);
   const bool is_repeated = is_container && is_shown_[line.node] && !is_inline(line.node);
-  text_ += fmt::format("{:{}}{}{}{}\n", "", 2 * std::min(line.depth, max_indent), line.label, summary(line.node),
+  text_ += fmt::format("{:{}}{}{}{}\n", "", 2 * std::min(line.depth, max_indent), label_of(line), summary(line.node),
                        is_repeated ? " (as above)" : "");
   if (is_repeated || !is_container) return;
   is_shown_[line.node] = true;
   if (line.depth < max_indent) show_content(line);
+}
+
+// Made when it is shown: of lines that wait there may be many.
+std::string Describer::label_of(const Line& line) const {
+  if (line.key == no_node) return std::string(line.label);
+  return (is_inline(line.key) ? inline_items(line.key) : scalar(line.key)) + ": ";
 }
 
 void Describer::show_content(const Line& line) {
@@ -73,37 +85,48 @@ void Describer::show_content(const Line& line) {
   std::vector<Line> lines;
   const std::size_t depth = line.depth + 1;
   if (const auto row = structure_row(graph_, line.node)) {
-    if (row->scales != no_node) lines.push_back({row->scales, "scales: ", depth});
-    if (row->zero_points != no_node) lines.push_back({row->zero_points, "zero_points: ", depth});
-    if (row->attributes != no_node) lines.push_back({row->attributes, "attributes: ", depth});
+    if (row->scales != no_node) lines.push_back({.node = row->scales, .label = "scales: ", .depth = depth});
+    if (row->zero_points != no_node)
+      lines.push_back({.node = row->zero_points, .label = "zero_points: ", .depth = depth});
+    if (row->attributes != no_node) lines.push_back({.node = row->attributes, .label = "attributes: ", .depth = depth});
   } else if (graph_.is(line.node, PickleKind::dict)) {
     show_pairs(graph_.items(line.node), lines, depth);
   } else if (graph_.is(line.node, PickleKind::object)) {
     const PickleObject& object = graph_.object(line.node);
-    if (!graph_.items(object.args).empty()) lines.push_back({object.args, "arguments: ", depth});
+    if (!graph_.items(object.args).empty())
+      lines.push_back({.node = object.args, .label = "arguments: ", .depth = depth});
     show_items(object.list_items, lines, depth);
     show_pairs(object.dict_items, lines, depth);
-    if (object.state != no_node) lines.push_back({object.state, "state: ", depth});
+    if (object.state != no_node) lines.push_back({.node = object.state, .label = "state: ", .depth = depth});
   } else {
     show_items(graph_.items(line.node), lines, depth);
   }
   pending_.insert(pending_.end(), std::make_move_iterator(lines.rbegin()), std::make_move_iterator(lines.rend()));
+  if (pending_.size() <= 2 * max_lines) return;
+  pending_.erase(pending_.begin(), pending_.end() - max_lines);  // there is no room for the last of them
 }
 
 // What comes after the last line that is shown need not be prepared.
 void Describer::show_items(std::span<const NodeId> items, std::vector<Line>& lines, std::size_t depth) {
-  for (const NodeId item : items.first(std::min(items.size(), max_lines))) lines.push_back({item, "", depth});
+  for (const NodeId item : items.first(std::min(items.size(), max_lines)))
+    lines.push_back({.node = item, .depth = depth});
 }
 
 void Describer::show_pairs(std::span<const NodeId> pairs, std::vector<Line>& lines, std::size_t depth) {
   for (std::size_t i = 0; i + 1 < std::min(pairs.size(), 2 * max_lines); i += 2) {
-    const std::string key = is_inline(pairs[i]) ? inline_items(pairs[i]) : scalar(pairs[i]);
-    lines.push_back({pairs[i + 1], key + ": ", depth});
+    lines.push_back({.node = pairs[i + 1], .key = pairs[i], .depth = depth});
   }
 }
 
-// A short list or tuple of scalars fits its own line.
+// A list or tuple of scalars fits its own line.
 bool Describer::is_inline(NodeId node) const {
+  if (!graph_.is_container(node)) return false;
+  Inline& known = inline_[node];
+  if (known == Inline::unknown) known = is_short_sequence(node) ? Inline::yes : Inline::no;
+  return known == Inline::yes;
+}
+
+bool Describer::is_short_sequence(NodeId node) const {
   const PickleKind kind = graph_.kind(node);
   const bool is_sequence =
       kind == PickleKind::list || kind == PickleKind::tuple || kind == PickleKind::set || kind == PickleKind::frozenset;
@@ -164,11 +187,11 @@ std::string Describer::scalar(NodeId node) const {
     case PickleKind::global:
       return shorten(fmt::format("{}.{}", graph_.global_module(node), graph_.global_name(node)));
     case PickleKind::big_integer:
-      return fmt::format("integer of {} bytes", graph_.text(node).size());
+      return fmt::format("integer of {} bytes", graph_.text_bytes(node));
     case PickleKind::bytes:
-      return fmt::format("{} bytes", graph_.text(node).size());
+      return fmt::format("{} bytes", graph_.text_bytes(node));
     case PickleKind::bytearray:
-      return fmt::format("bytearray of {}", graph_.text(node).size());
+      return fmt::format("bytearray of {}", graph_.text_bytes(node));
     default:
       return "object";
   }

@@ -7,9 +7,11 @@
 
 #include <fmt/format.h>
 
+#include "formats/latin1_text.h"
 #include "formats/numpy_value.h"
 #include "formats/row_names.h"
 #include "formats/structure.h"
+#include "formats/torch_slots.h"
 #include "formats/torch_tensor.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
@@ -18,115 +20,7 @@ namespace tenon {
 
 namespace {
 
-constexpr std::size_t max_rank = 64;
 constexpr const char* memory_hint = "if you trust the file: tenon import --max-memory SIZE, or ImportOptions";
-
-// One slot per storage key, in the order in which the object mentions them.
-class SlotTable {
- public:
-  explicit SlotTable(const TorchRecords& records) : records_(records) {}
-
-  std::uint32_t slot_of(const TorchStorage& storage);
-  // Of a tensor that tells its key alone: typed where torch knows storages of that type.
-  std::uint32_t slot_of(const std::string& key, DType dtype);
-  // Of an untyped storage the byte order of elements is known only to the tensors in it.
-  void check_byte_order(std::uint32_t slot, DType dtype) const;
-  // A slot of a numpy array's own.
-  std::uint32_t add(SlotDraft slot);
-  std::vector<SlotDraft>& slots() { return slots_; }
-  std::vector<std::string> keys() const;
-
- private:
-  std::uint32_t add(const TorchStorage& storage);
-  void check_size(const TorchStorage& storage, std::uint64_t record_bytes) const;
-
-  const TorchRecords& records_;
-  std::vector<SlotDraft> slots_;
-  std::unordered_map<std::string, std::uint32_t> slot_of_key_;
-};
-
-// Elements whose bytes are in file order as one unit: the halves of a complex number are apart.
-std::uint64_t unit_bytes(DType dtype) {
-  if (dtype == DType::invalid) return 1;
-  const std::uint64_t item = item_bytes(dtype);
-  return dtype_info(dtype).kind == DTypeClass::complex ? item / 2 : item;
-}
-
-std::uint32_t SlotTable::slot_of(const TorchStorage& storage) {
-  const auto known = slot_of_key_.find(storage.key);
-  const std::uint32_t slot = known == slot_of_key_.end() ? add(storage) : known->second;
-  SlotDraft& draft = slots_[slot];
-  check_size(storage, draft.nbytes);
-  if (draft.storage_dtype == storage.dtype) return slot;
-  if (records_.is_big_endian() && unit_bytes(draft.storage_dtype) != unit_bytes(storage.dtype)) {
-    throw Error(ErrorKind::unsupported,
-                {.what = "big-endian storage is used with several element types", .file = records_.label(storage.key)});
-  }
-  draft.storage_dtype = DType::invalid;  // several types on the same bytes
-  return slot;
-}
-
-std::uint32_t SlotTable::slot_of(const std::string& key, DType dtype) {
-  TorchStorage storage{.key = key};
-  if (!dtype_info(dtype).torch_storage.empty()) storage.dtype = dtype;
-  if (const auto known = slot_of_key_.find(key); known != slot_of_key_.end()) {
-    SlotDraft& slot = slots_[known->second];
-    if (slot.storage_dtype != storage.dtype) slot.storage_dtype = DType::invalid;
-    return known->second;
-  }
-  if (const auto record = records_.find(key)) {
-    storage.location = record->location;
-    storage.nbytes = record->nbytes;
-    if (storage.dtype != DType::invalid) storage.nbytes -= record->nbytes % item_bytes(dtype);
-  }
-  return add(storage);
-}
-
-std::uint32_t SlotTable::add(const TorchStorage& storage) {
-  const std::optional<TorchRecord> record = records_.find(storage.key);
-  if (!record && storage.nbytes != 0) {
-    throw Error(ErrorKind::corrupt,
-                {.what = "file lacks a storage that its object uses", .file = records_.label(storage.key)});
-  }
-  SlotDraft slot{.storage_dtype = storage.dtype, .location = storage.location};
-  if (record) {
-    check_size(storage, record->nbytes);
-    slot.nbytes = record->nbytes;
-    slot.source = record->source(records_.is_big_endian() ? unit_bytes(storage.dtype) : 1);
-  }
-  const std::uint32_t index = add(std::move(slot));
-  slot_of_key_.emplace(storage.key, index);
-  return index;
-}
-
-std::uint32_t SlotTable::add(SlotDraft slot) {
-  slots_.push_back(std::move(slot));
-  return static_cast<std::uint32_t>(slots_.size() - 1);
-}
-
-std::vector<std::string> SlotTable::keys() const {
-  std::vector<std::string> keys(slots_.size());
-  for (const auto& [key, slot] : slot_of_key_) keys[slot] = key;
-  return keys;
-}
-
-// torch writes a whole storage; the count of elements it gives with it leaves out a last one that is incomplete.
-void SlotTable::check_size(const TorchStorage& storage, std::uint64_t record_bytes) const {
-  const std::uint64_t item = storage.dtype == DType::invalid ? 1 : item_bytes(storage.dtype);
-  if (record_bytes >= storage.nbytes && record_bytes - storage.nbytes < item) return;
-  throw Error(ErrorKind::corrupt, {.what = "storage record has the wrong length",
-                                   .file = records_.label(storage.key),
-                                   .got = fmt::format("{} bytes", record_bytes),
-                                   .wanted = fmt::format("{} bytes", storage.nbytes)});
-}
-
-void SlotTable::check_byte_order(std::uint32_t slot, DType dtype) const {
-  if (!records_.is_big_endian() || slots_[slot].storage_dtype != DType::invalid || unit_bytes(dtype) == 1) return;
-  throw Error(ErrorKind::unsupported,
-              {.what = "big-endian file has an untyped storage, whose byte order torch itself does not restore",
-               .file = records_.pickle_label(),
-               .got = std::string(dtype_info(dtype).name)});
-}
 
 // Walks the object once and makes a row of every tensor, bare storage and numpy array.
 class Importer {
@@ -137,7 +31,7 @@ class Importer {
         slots_(records),
         shared_graph_(std::make_shared<PickleGraph>(std::move(object))),
         graph_(*shared_graph_),
-        names_(draft_.tensors, graph_.pickle_bytes, options.max_memory_bytes, pickle_, memory_hint) {}
+        names_(draft_.tensors, graph_, options.max_memory_bytes, pickle_, memory_hint) {}
 
   Draft run();
   std::vector<std::string>& slot_keys() { return slot_keys_; }
@@ -160,6 +54,7 @@ class Importer {
   TensorDraft make_storage_row(const TorchStorage& storage, const std::string& name);
   TensorDraft make_array_row(const NumpyArray& array, const std::string& name);
   void refuse_reserved_name(NodeId node) const;
+  void refuse_mixed_quantized() const;
 
   const TorchRecords& records_;
   const std::string pickle_;
@@ -170,24 +65,27 @@ class Importer {
   std::vector<Found> found_;
   std::unordered_map<NodeId, std::size_t> row_of_node_;  // index in found_
   RowNames names_;
+  std::size_t slots_with_rows_ = 0;
   std::vector<std::string> slot_keys_;
 };
 
 // A known call can hold a storage only where the call has a place for one; elsewhere it was not walked.
 void require_rows_only(const PickleGraph& graph, const std::string& file) {
   std::vector<bool> is_seen(graph.size());
-  std::vector<NodeId> pending{graph.root};
+  std::vector<NodeId> pending;
+  const auto reach = [&](NodeId node) {
+    if (!graph.is_container(node) || is_seen[node]) return;
+    is_seen[node] = true;
+    pending.push_back(node);
+  };
+  reach(graph.root);
   while (!pending.empty()) {
     const NodeId node = pending.back();
     pending.pop_back();
-    if (!graph.is_container(node) || is_seen[node]) continue;
-    is_seen[node] = true;
     if (graph.is(node, PickleKind::persistent) && !graph.is(graph.items(node)[0], PickleKind::integer)) {
       throw Error(ErrorKind::unsupported, {.what = "object has a storage where none is expected", .file = file});
     }
-    graph.for_each_child(node, [&](NodeId child) {
-      if (graph.is_container(child) && !is_seen[child]) pending.push_back(child);
-    });
+    graph.for_each_child(node, reach);
   }
 }
 
@@ -205,6 +103,7 @@ Draft Importer::run() {
   rename_old_calls(graph_);
   walk_structure(
       graph_, [this](NodeId node, const std::string& name) { return visit(node, name); }, pickle_);
+  refuse_mixed_quantized();
   for (Found& found : found_) {
     const bool is_array = draft_.tensors[found.structure.row].wrapper == numpy_array_wrapper;
     if (is_array && found.structure.type == no_node) found.structure.type = add_numpy_rebuild(graph_);
@@ -252,6 +151,17 @@ NodeId Importer::add_tensor(NodeId node, const TorchTensor& tensor, const std::s
   return add_row(node, make_tensor_row(tensor, name), structure, content);
 }
 
+// torch has no call that rebuilds one; what is let in must come out again.
+void Importer::refuse_mixed_quantized() const {
+  for (const TensorDraft& row : draft_.tensors) {
+    const bool is_typed = row.slot == no_slot || slots_.dtype_of(row.slot) == row.dtype;
+    if (row.quantizer.empty() || is_typed) continue;
+    throw Error(ErrorKind::unsupported, {.what = "quantized tensor shares its storage with another element type",
+                                         .file = pickle_,
+                                         .got = printable(row.name)});
+  }
+}
+
 void Importer::refuse_reserved_name(NodeId node) const {
   const NodeId callable = graph_.object(node).callable;
   if (!graph_.is(callable, PickleKind::global) || graph_.global_module(callable) != structure_module) return;
@@ -264,7 +174,8 @@ NodeId Importer::add_row(NodeId node, TensorDraft row, StructureRow structure, N
   row_of_node_.emplace(node, found_.size());
   found_.push_back({node, structure, content});
   draft_.tensors.push_back(std::move(row));
-  names_.add_last();
+  names_.add_last(slots_.slots().size() > slots_with_rows_);
+  slots_with_rows_ = slots_.slots().size();
   return content;
 }
 
@@ -274,7 +185,7 @@ void Importer::add_repeated_row(std::uint32_t first, const std::string& name) {
   row.name = names_.make_unique(name);
   row.object = first;
   draft_.tensors.push_back(std::move(row));
-  names_.add_last();
+  names_.add_last(false);
 }
 
 TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::string& name) {
@@ -286,12 +197,6 @@ TensorDraft Importer::make_tensor_row(const TorchTensor& tensor, const std::stri
                   .is_neg = tensor.is_neg,
                   .shape = tensor.shape,
                   .stride = tensor.stride};
-  if (tensor.shape.size() > max_rank) {
-    throw Error(ErrorKind::limit, {.what = "tensor " + row.name + " has too many dimensions",
-                                   .file = pickle_,
-                                   .got = std::to_string(tensor.shape.size()),
-                                   .wanted = fmt::format("at most {}", max_rank)});
-  }
   if (tensor.type != no_node)
     row.wrapper = fmt::format("{}.{}", graph_.global_module(tensor.type), graph_.global_name(tensor.type));
   row.quantizer = tensor.quantizer;
@@ -335,11 +240,16 @@ TensorDraft Importer::make_storage_row(const TorchStorage& storage, const std::s
 
 // Its bytes are in the pickle, so the graph is kept as long as the draft's sources.
 TensorDraft Importer::make_array_row(const NumpyArray& array, const std::string& name) {
-  SlotDraft slot{.nbytes = graph_.text(array.data).size()};
-  slot.source.read = [graph = shared_graph_, data = array.data](std::uint64_t offset, std::span<std::byte> out) {
-    const std::string_view bytes = graph->text(data);
-    std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
-  };
+  SlotDraft slot{.nbytes = graph_.text_bytes(array.data)};
+  if (const auto encoded = graph_.encoded_bytes(array.data)) {
+    slot.source.read = [graph = shared_graph_, text = Latin1Text(*encoded)](
+                           std::uint64_t offset, std::span<std::byte> out) { text.read(offset, out); };
+  } else {
+    slot.source.read = [graph = shared_graph_, data = array.data](std::uint64_t offset, std::span<std::byte> out) {
+      const std::string_view bytes = graph->text(data);
+      std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + offset, out.size(), out.data());
+    };
+  }
   return {.name = names_.make_unique(name),
           .dtype = array.dtype,
           .slot = slots_.add(std::move(slot)),

@@ -78,6 +78,7 @@ PickleGraph Stream::read_object(const ImportOptions& options) {
   PickleGraph object = pickles_.next(reading);
   const auto expected = expected_storages(object);
   find_storages(pickles_.next(), expected);
+  pickles_.release();
   return object;
 }
 

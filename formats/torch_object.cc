@@ -19,51 +19,7 @@ namespace tenon {
 
 namespace {
 
-constexpr std::uint64_t leaf_bytes = 64 * 1024;  // as VerifiedReader has them
-
-// `name` continues `prefix` with whole components.
-bool is_below(std::string_view name, std::string_view prefix) {
-  return name.starts_with(prefix) && name.size() > prefix.size() &&
-         (name[prefix.size()] == '/' || name[prefix.size()] == '.');
-}
-
-// The key of a row in a plain mapping: its one component as it was, else the whole name.
-NodeId mapping_key(PickleGraph& graph, std::string_view name) {
-  const Path path = parse_name(name);
-  if (path.size() == 1) {
-    if (const auto* text = std::get_if<std::string>(&path[0])) return graph.add_string(*text);
-    if (const auto* number = std::get_if<std::int64_t>(&path[0])) return graph.add_integer(*number);
-  }
-  return graph.add_string(name);
-}
-
-// A graph for rows without a structure (or a part of it that no single container holds): one dict.
-PickleGraph mapping_graph(const TensorTable& table, const std::string& prefix) {
-  PickleGraph graph;
-  graph.root = graph.add_container(PickleKind::dict);
-  std::unordered_map<std::uint32_t, NodeId> node_of_object;
-  for (std::uint32_t i = 0; i < table.size; ++i) {
-    const TensorRow row = table.row(i);
-    const bool is_selected = prefix.empty() || row.name == prefix || is_below(row.name, prefix);
-    if (!is_selected) continue;
-    const auto [entry, is_new] = node_of_object.try_emplace(row.object, no_node);
-    if (is_new) entry->second = graph.add_persistent(graph.add_integer(row.object));
-    const bool is_lone = row.name == prefix || row.name == ".";
-    if (is_lone) {
-      graph.root = entry->second;
-      return graph;
-    }
-    const std::string_view rest = prefix.empty() ? row.name : row.name.substr(prefix.size() + 1);
-    const NodeId key = mapping_key(graph, rest);
-    auto& items = graph.mutable_items(graph.root);
-    items.push_back(key);
-    items.push_back(entry->second);
-  }
-  if (node_of_object.empty() && !prefix.empty()) {
-    throw Error(ErrorKind::not_found, {.what = "no tensor is named " + printable(prefix) + " or lies below it"});
-  }
-  return graph;
-}
+constexpr std::uint64_t long_bytes = 64 * 1024;
 
 // Turns every row of a structure graph into the call that torch uses for it.
 class Rebuilder {
@@ -96,6 +52,7 @@ class Rebuilder {
   void choose_storage_types();
   NodeId make_value(const StructureRow& structure);
   NodeId make_array(const StructureRow& structure);
+  NodeId add_bytes(const TorchObjectRecord& part);
   NodeId make_tensor(const StructureRow& structure);
   Call base_call(const StructureRow& structure, bool requires_grad);
   Call dense_call(const TensorRow& row, bool requires_grad);
@@ -209,9 +166,21 @@ NodeId Rebuilder::make_array(const StructureRow& structure) {
   if (!is_there) {
     throw Error(ErrorKind::unsupported, {.what = "numpy array does not lie in one piece", .got = printable(row.name)});
   }
-  std::vector<std::byte> bytes(nbytes);
-  if (nbytes != 0) part_reader(table_, {row.slot, row.storage_offset_bytes, nbytes})(0, bytes);
-  return make_numpy_array(graph_, structure.type, row, bytes);
+  const NodeId data = add_bytes({row.slot, row.storage_offset_bytes, nbytes});
+  return make_numpy_array(graph_, structure.type, row, data);
+}
+
+// Long ones are read when they are written: until then they would be in memory beside the pickle.
+NodeId Rebuilder::add_bytes(const TorchObjectRecord& part) {
+  const PickleGraph::SendBytes send = [&table = table_, part](const PickleGraph::Sink& sink) {
+    send_part(table, part, sink);
+  };
+  if (part.nbytes >= long_bytes) return graph_.add_deferred_bytes(part.nbytes, send);
+  std::string bytes;
+  send([&](std::span<const std::byte> piece) {
+    bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
+  return graph_.add_text(PickleKind::bytes, bytes);
 }
 
 // torch._tensor _rebuild_from_type_v2 and _rebuild_parameter_with_state add what only Python knows.
@@ -359,42 +328,6 @@ NodeId Rebuilder::shared_string(std::string_view text) {
 }
 
 }  // namespace
-
-TensorTable make_tensor_table(const Snapshot& snapshot) {
-  return {.size = snapshot.size(),
-          .slot_count = snapshot.slot_count(),
-          .row = [&snapshot](std::uint32_t index) { return snapshot.row(index); },
-          .slot = [&snapshot](std::uint32_t index) { return snapshot.slot(index); },
-          .structure = snapshot.structure(),
-          .reader = [&snapshot](std::uint32_t slot) { return snapshot.verified_reader(slot); }};
-}
-
-// Whole leaves are read and checked; what was asked for is copied out of them.
-VerifiedReader part_reader(const TensorTable& table, const TorchObjectRecord& part) {
-  const std::uint64_t slot_bytes = table.slot(part.slot).nbytes;
-  VerifiedReader whole = table.reader(part.slot);
-  if (part.offset == 0 && part.nbytes == slot_bytes) return whole;
-  return [whole = std::move(whole), part, slot_bytes](std::uint64_t offset, std::span<std::byte> out) {
-    const std::uint64_t first = part.offset + offset;
-    const std::uint64_t begin = first - first % leaf_bytes;
-    const std::uint64_t end = first + out.size();
-    const std::uint64_t padding = (leaf_bytes - end % leaf_bytes) % leaf_bytes;
-    std::vector<std::byte> leaves(std::min(end + padding, slot_bytes) - begin);
-    whole(begin, leaves);
-    std::copy_n(leaves.data() + (first - begin), out.size(), out.data());
-  };
-}
-
-PickleGraph select_object(const TensorTable& table, const std::string& prefix) {
-  if (table.structure.empty()) return mapping_graph(table, prefix);
-  const auto canonical = [&](std::uint32_t row) { return table.row(row).object; };
-  PickleGraph graph = decode_structure(table.structure, table.size, canonical);
-  if (prefix.empty()) return graph;
-  const auto found = find_in_structure(graph, prefix);
-  if (!found) return mapping_graph(table, prefix);
-  graph.root = *found;
-  return graph;
-}
 
 TorchObject make_torch_object(const TensorTable& table, const std::string& prefix) {
   return Rebuilder(table, select_object(table, prefix)).run();

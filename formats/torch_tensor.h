@@ -1,4 +1,4 @@
-// What torch's own pickles mean: storages and the calls that rebuild tensors, read from a pickle graph as data.
+// What torch's own pickles mean by the calls that rebuild tensors, read from a pickle graph as data.
 // Errors: corrupt for a storage or tensor that contradicts itself; what is merely unknown is nullopt and stays opaque.
 #pragma once
 
@@ -8,25 +8,11 @@
 #include <vector>
 
 #include "formats/pickle.h"
+#include "formats/torch_storage.h"
 #include "tenon/dtype.h"
 #include "tenon/snapshot.h"
 
 namespace tenon {
-
-// A part of a storage that is a storage of its own, as torch before 0.4 had them.
-struct TorchStorageView {
-  std::uint64_t offset_bytes = 0;
-  std::uint64_t nbytes = 0;  // ends inside the storage
-};
-
-// ('storage', class, key, location, numel[, view])
-struct TorchStorage {
-  DType dtype = DType::invalid;  // invalid: UntypedStorage
-  std::string key;
-  std::string location;
-  std::uint64_t nbytes = 0;  // numel in bytes, checked for overflow
-  std::optional<TorchStorageView> view{};
-};
 
 struct TorchTensor {
   NodeId storage = no_node;  // its persistent id; no_node: a meta tensor
@@ -45,10 +31,6 @@ struct TorchTensor {
   NodeId zero_points = no_node;
 };
 
-// The storage class as TorchScript names it, which has one for every dtype: "FloatStorage", "UInt16Storage".
-std::string torchscript_storage_class(DType dtype);
-// `file` names the pickle in messages. REQUIRES: `node` is a persistent id.
-TorchStorage parse_torch_storage(const PickleGraph& graph, NodeId node, const std::string& file);
 // Gives calls that torch no longer has, or has under another name, the name that they have in torch 2: 1.13's sparse
 // compressed tensors, and the module torch.tensor.
 void rename_old_calls(PickleGraph& graph);

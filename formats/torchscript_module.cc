@@ -18,8 +18,8 @@ namespace tenon {
 namespace {
 
 constexpr int max_wrapped = 64;  // values in values
-constexpr std::uint64_t names_bytes_min = std::uint64_t{16} << 20;
-constexpr std::uint64_t names_bytes_per_node = 64;
+constexpr std::uint64_t names_bytes_min = std::uint64_t{8} << 20;
+constexpr std::uint64_t names_bytes_per_pickle_byte = 4;
 
 bool is_compiled_class(const PickleGraph& graph, NodeId node) {
   if (!graph.is(node, PickleKind::global)) return false;
@@ -80,12 +80,14 @@ constexpr std::array sparse_layouts{SparseLayout{1, "torch.sparse_coo", 1}, Spar
                                     SparseLayout{4, "torch.sparse_csc", 2}, SparseLayout{5, "torch.sparse_bsr", 2},
                                     SparseLayout{6, "torch.sparse_bsc", 2}};
 
+constexpr std::size_t max_sparse_args = 7;
+
 // (layout code, size, requires_grad, indices..., values, hooks) becomes (layout, (indices..., values, size)).
 void rewrite_sparse(PickleGraph& graph, NodeId node) {
-  const PickleObject object = graph.object(node);
-  const auto span = graph.items(object.args);
+  const NodeId callable = graph.object(node).callable;
+  const auto span = graph.items(graph.object(node).args);
+  if (span.empty() || span.size() > max_sparse_args || !graph.is(span[0], PickleKind::integer)) return;
   const std::vector<NodeId> args(span.begin(), span.end());
-  if (args.empty() || !graph.is(args[0], PickleKind::integer)) return;
   for (const SparseLayout& layout : sparse_layouts) {
     if (layout.code != graph.integer(args[0]) || args.size() != layout.indices + 5) continue;
     const NodeId name = graph.add_tuple({graph.add_string(layout.name)});
@@ -93,7 +95,7 @@ void rewrite_sparse(PickleGraph& graph, NodeId node) {
     std::vector<NodeId> data(args.begin() + 3, args.end() - 1);
     data.push_back(graph.add_object(graph.add_global("torch", "Size"), graph.add_tuple({args[1]})));
     const NodeId made_data = graph.add_fixed(PickleKind::tuple, data);
-    graph.become(node, graph.add_object(object.callable, graph.add_tuple({made_layout, made_data})));
+    graph.become(node, graph.add_object(callable, graph.add_tuple({made_layout, made_data})));
   }
 }
 
@@ -108,8 +110,8 @@ bool is_meta_storage(const PickleGraph& graph, NodeId node) {
 // A tensor on the device "meta" has an empty record.
 void rewrite_meta(PickleGraph& graph, NodeId node, const std::string& file) {
   const auto span = graph.items(graph.object(node).args);
-  const std::vector<NodeId> args(span.begin(), span.end());
-  if (args.size() < 6 || !is_meta_storage(graph, args[0])) return;
+  if (span.size() < 6 || !is_meta_storage(graph, span[0])) return;
+  const std::vector<NodeId> args(span.begin(), span.begin() + 6);
   const DType dtype = parse_torch_storage(graph, args[0], file).dtype;
   if (dtype == DType::invalid) return;
   const NodeId type = graph.add_global("torch", dtype_info(dtype).name);
@@ -125,7 +127,7 @@ class Flattener {
         classes_(classes),
         file_(file),
         repeats_left_(graph.size()),
-        names_bytes_max_(names_bytes_min + names_bytes_per_node * graph.size()) {}
+        names_bytes_max_(names_bytes_min + names_bytes_per_pickle_byte * graph.pickle_bytes) {}
 
   // Pairs of name and value.
   const std::vector<std::pair<std::string, NodeId>>& run(NodeId root);

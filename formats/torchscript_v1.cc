@@ -200,8 +200,8 @@ void Builder::refuse(std::string what, std::int64_t got, std::size_t size) const
                                    .wanted = fmt::format("less than {}", size)});
 }
 
-V1Model read_model(const TorchArchive& archive, std::vector<std::byte>& json) {
-  json = archive.read(*archive.find("model.json"), max_json_bytes);
+V1Model read_model(const TorchArchive& archive) {
+  const auto json = archive.read(*archive.find("model.json"), max_json_bytes);
   const std::string label = archive.label("model.json");
   V1Model model = read_v1_model(json, label);
   if (model.version >= 1 && model.version <= newest_version) return model;
@@ -232,11 +232,10 @@ PickleGraph read_values(const TorchArchive& archive, const V1Model& model, const
 Draft read_torchscript_v1(const ForeignFile& file) {
   const TorchArchive archive(file);
   const ArchiveStorages storages(archive, "", "model.json");
-  std::vector<std::byte> json;
-  const V1Model model = read_model(archive, json);
+  const V1Model model = read_model(archive);
   Builder builder(model, storages, read_values(archive, model, file.options()));
   PickleGraph object = builder.run();
-  object.pickle_bytes += json.size();
+  object.pickle_bytes += archive.find("model.json")->uncompressed_bytes;
   TorchScriptModule module = flatten_torchscript(std::move(object), builder.classes(), storages.pickle_label());
   std::vector<std::string> keys;
   Draft draft = import_torch_object(std::move(module.graph), storages, file.options(), &keys);

@@ -152,6 +152,13 @@ py::dict describe_info(const SnapshotInfo& info) {
                   py::arg("nbytes") = info.nbytes);
 }
 
+py::dict describe_commit(const CommitResult& result) {
+  return py::dict(py::arg("id") = to_hex(result.id), py::arg("sequence") = result.sequence,
+                  py::arg("written_bytes") = result.written_bytes, py::arg("reused_bytes") = result.reused_bytes,
+                  py::arg("written_storages") = result.written_storages,
+                  py::arg("reused_storages") = result.reused_storages);
+}
+
 void bind_history(py::class_<Store>& store) {
   store
       .def("refs",

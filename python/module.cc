@@ -6,6 +6,7 @@
 #include "python/binding.h"
 #include "python/dlpack.h"
 #include "python/history.h"
+#include "python/joint.h"
 #include "python/live.h"
 #include "python/loader.h"
 #include "python/saver.h"
@@ -32,13 +33,6 @@ Durability durability_of(const std::string& name) {
   if (name == "full") return Durability::full;
   if (name == "relaxed") return Durability::relaxed;
   throw Error(ErrorKind::invalid_argument, {.what = "no such durability", .got = name, .wanted = "full or relaxed"});
-}
-
-py::dict describe(const CommitResult& result) {
-  return py::dict(py::arg("id") = to_hex(result.id), py::arg("sequence") = result.sequence,
-                  py::arg("written_bytes") = result.written_bytes, py::arg("reused_bytes") = result.reused_bytes,
-                  py::arg("written_storages") = result.written_storages,
-                  py::arg("reused_storages") = result.reused_storages);
 }
 
 const char* kind_name(TensorKind kind) {
@@ -105,7 +99,7 @@ py::dict commit(Saver& saver, Store& store, const std::string& ref, const std::s
     const py::gil_scoped_release unlocked;
     result = store.commit(draft, options);
   }
-  return describe(result);
+  return describe_commit(result);
 }
 
 py::object verify(const std::string& path, bool read_data) {
@@ -284,6 +278,7 @@ PYBIND11_MODULE(_core, module) {
   bind_watch(module);
   bind_store(module);
   bind_saver(module);
+  bind_joint(module);
   module.def("name_of", name_of);
   module.attr("__version__") = TENON_VERSION;
 }

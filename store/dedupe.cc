@@ -1,19 +1,15 @@
 #include "store/dedupe.h"
 
 #include <algorithm>
-#include <cassert>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <set>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 
-#include "mmap/mapping.h"
-#include "mmap/seeded_bug.h"
 #include "store/parallel.h"
-#include "store/source.h"
+#include "store/piece_budget.h"
+#include "store/slot_comparison.h"
 
 namespace tenon {
 
@@ -21,50 +17,9 @@ namespace {
 
 using Kind = SlotOrigin::Kind;
 
-constexpr std::uint64_t compare_piece_bytes = 1 << 20;
-constexpr std::uint64_t compare_task_bytes = 4 << 20;  // what a thread takes at a time
-static_assert(compare_piece_bytes % leaf_bytes == 0 && compare_task_bytes % compare_piece_bytes == 0);
 // Slots of one draft with one sketch that a further one is compared with: bounds the work on drafts made to have them
 // all alike.
 constexpr std::size_t alike_max = 16;
-
-bool are_equal(const std::byte* a, const std::byte* b, std::size_t size) {
-  if (seeded_bug("dedupe_by_digest")) return digest_bytes({a, size}) == digest_bytes({b, size});
-  return std::memcmp(a, b, size) == 0;
-}
-
-bool equals_memory(const SlotDraft& slot, const std::byte* stored) {
-  std::vector<std::byte> buffer;
-  bool is_worth_populating = false;  // once a first piece was equal, the rest is likely to be read, too
-  for (std::uint64_t at = 0; at < slot.nbytes; at += compare_piece_bytes) {
-    const auto piece = source_piece(slot, at, std::min(compare_piece_bytes, slot.nbytes - at), buffer);
-    if (is_worth_populating) populate_read(stored + at, piece.size());
-    if (!are_equal(piece.data(), stored + at, piece.size())) return false;
-    is_worth_populating = true;
-  }
-  return true;
-}
-
-bool equals_source(const SlotDraft& a, const SlotDraft& b) {
-  std::vector<std::byte> buffer_a, buffer_b;
-  for (std::uint64_t at = 0; at < a.nbytes; at += compare_piece_bytes) {
-    const std::uint64_t size = std::min(compare_piece_bytes, a.nbytes - at);
-    const auto piece_a = source_piece(a, at, size, buffer_a);
-    const auto piece_b = source_piece(b, at, size, buffer_b);
-    if (!are_equal(piece_a.data(), piece_b.data(), size)) return false;
-  }
-  return true;
-}
-
-std::uint64_t sketch_of(const SlotDraft& slot) {
-  std::vector<std::byte> buffer;
-  std::vector<Digest> leaves;
-  for (const std::uint64_t leaf : sketch_leaves(slot.nbytes)) {
-    const std::uint64_t at = leaf * leaf_bytes;
-    leaves.push_back(digest_bytes(source_piece(slot, at, std::min(leaf_bytes, slot.nbytes - at), buffer)));
-  }
-  return sketch_digest(leaves, slot.nbytes);
-}
 
 // For every slot of the draft, the parent's slot at the same path: one that is as long, if there is one.
 std::vector<std::optional<std::uint32_t>> parent_slots(const Draft& draft, const SnapshotState* parent) {
@@ -83,105 +38,12 @@ std::vector<std::optional<std::uint32_t>> parent_slots(const Draft& draft, const
   return slots;
 }
 
-// What a slot of the draft is compared with: the parent's at the same path, or the one that its memory was loaded from.
-struct Base {
-  const SnapshotState* snapshot = nullptr;  // nothing, if null
-  std::uint32_t slot = 0;
-  const std::byte* data() const { return snapshot->slot_data(slot); }
-  std::uint64_t nbytes() const { return snapshot->layout().slot_bytes(slot); }
-};
-
-bool is_at_the_same_place(const SnapshotState& a, const format::Extent& in_a, const SnapshotState& b,
-                          const format::Extent& in_b) {
-  return in_a.offset == in_b.offset && a.reference(in_a.segment).uuid == b.reference(in_b.segment).uuid;
-}
-
-// For each leaf of `loaded` whether it is untouched and the base has those very bytes: a place in a segment, which
-// never changes. REQUIRES: both are as long.
-std::vector<std::uint8_t> known_equal(const LoadedSlot& loaded, const Base& base) {
-  assert(loaded.snapshot->layout().slot_bytes(loaded.slot) == base.nbytes());
-  std::vector<std::uint8_t> is_known = loaded.is_untouched;
-  Placement in_loaded = loaded.snapshot->placement(loaded.slot);
-  Placement in_base = base.snapshot->placement(base.slot);
-  std::uint64_t at = 0;
-  for (auto a = in_loaded.begin(), b = in_base.begin(); a != in_loaded.end();) {
-    const std::uint64_t size = std::min(a->size, b->size);
-    if (!is_at_the_same_place(*loaded.snapshot, *a, *base.snapshot, *b)) {
-      for (std::uint64_t leaf = at / leaf_bytes; leaf * leaf_bytes < at + size; ++leaf) is_known[leaf] = 0;
-    }
-    at += size;
-    for (auto* extent : {&a, &b}) {
-      (*extent)->offset += size;
-      (*extent)->size -= size;
-      if ((*extent)->size == 0) ++*extent;
-    }
-  }
-  return is_known;
-}
-
 bool is_any(const std::vector<std::uint8_t>& flags) {
   return std::any_of(flags.begin(), flags.end(), [](std::uint8_t is) { return is != 0; });
 }
 
 bool is_all(const std::vector<std::uint8_t>& flags) {
   return std::all_of(flags.begin(), flags.end(), [](std::uint8_t is) { return is != 0; });
-}
-
-// A long slot and its base, granule by granule.
-struct Comparison {
-  std::uint32_t slot;
-  Base base;
-  const std::byte* stored;
-  std::uint64_t common_bytes;  // of the granules that both have in full, and of the last one if both end with it
-  std::vector<std::uint8_t> is_known;  // to be equal, without a look; empty: none
-  std::vector<std::uint8_t> is_equal;
-};
-
-// From `begin` on, the granules that have to be looked at, as far as one piece goes; empty at `end`.
-std::pair<std::uint64_t, std::uint64_t> next_unknown(const Comparison& comparison, std::uint64_t begin,
-                                                     std::uint64_t end) {
-  const auto is_known = [&](std::uint64_t at) {
-    return !comparison.is_known.empty() && comparison.is_known[at / leaf_bytes] != 0;
-  };
-  while (begin < end && is_known(begin)) begin += leaf_bytes;
-  std::uint64_t stop = begin;
-  while (stop < end && stop - begin < compare_piece_bytes && !is_known(stop)) stop += leaf_bytes;
-  return {std::min(begin, end), std::min(stop, end)};
-}
-
-// Sets `is_equal` for [begin, end).
-void compare_granules(Comparison& comparison, const SlotDraft& slot, std::uint64_t begin, std::uint64_t end) {
-  std::vector<std::byte> buffer;
-  bool is_worth_populating = false;  // where the granule before was equal, the next ones are likely to be read, too
-  for (auto [at, stop] = next_unknown(comparison, begin, end); at < stop;
-       std::tie(at, stop) = next_unknown(comparison, stop, end)) {
-    const auto piece = source_piece(slot, at, stop - at, buffer);
-    if (is_worth_populating) populate_read(comparison.stored + at, piece.size());
-    for (std::uint64_t in = 0; in < piece.size(); in += leaf_bytes) {
-      const std::uint64_t size = std::min(leaf_bytes, piece.size() - in);
-      is_worth_populating = are_equal(piece.data() + in, comparison.stored + at + in, size);
-      comparison.is_equal[(at + in) / leaf_bytes] = is_worth_populating;
-    }
-  }
-}
-
-// False for a storage of which none of eight granules is as before: it is taken to have changed everywhere, for
-// comparing the rest would read all of the source a second time.
-bool is_worth_comparing(const Comparison& comparison, const SlotDraft& slot) {
-  if (!slot.source.read) return true;  // memory: a granule that differs costs a cache line
-  std::vector<std::byte> buffer;
-  for (const std::uint64_t leaf : sketch_leaves(slot.nbytes)) {
-    const std::uint64_t at = leaf * leaf_bytes;
-    const std::uint64_t size = std::min(leaf_bytes, slot.nbytes - at);
-    if (at + size > comparison.common_bytes) continue;
-    const auto piece = source_piece(slot, at, size, buffer);
-    if (std::memcmp(piece.data(), comparison.stored + at, size) == 0) return true;
-  }
-  return false;
-}
-
-std::uint64_t common_bytes(std::uint64_t nbytes, std::uint64_t parent_bytes) {
-  return nbytes == parent_bytes ? nbytes : std::min(nbytes, parent_bytes) / leaf_bytes * leaf_bytes;
 }
 
 class Finder {
@@ -230,7 +92,7 @@ class Finder {
     }
     compare_short(short_slots);
     compare_long(comparisons);
-    keep_within_budgets();
+    drawn_on_ = keep_within_budgets(result_.slots, [&](std::uint32_t slot) { make_fresh(slot); });
   }
 
   // What the slot is compared with, and which of its leaves are known to be equal to that (empty: none).
@@ -330,90 +192,6 @@ class Finder {
   }
 
   void make_fresh(std::uint32_t slot) { result_.slots[slot] = SlotOrigin{.sketch = sketch_of(in_.draft.slots[slot])}; }
-
-  std::size_t piece_count(std::uint32_t slot) const {
-    const SlotOrigin& origin = result_.slots[slot];
-    if (origin.kind == Kind::stitched) return origin.pieces.size();
-    return origin.extents.size() > 1 ? origin.extents.size() : 0;
-  }
-
-  // Mappings first: the slots with the most pieces are written whole until the rest fits. Then segments.
-  void keep_within_budgets() {
-    std::vector<std::uint32_t> pieced;
-    std::size_t total = 0;
-    for (std::uint32_t slot = 0; slot < result_.slots.size(); ++slot) {
-      if (piece_count(slot) != 0) pieced.push_back(slot);
-      total += piece_count(slot);
-    }
-    std::stable_sort(pieced.begin(), pieced.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return piece_count(a) > piece_count(b); });
-    for (auto slot = pieced.begin(); total > pieces_per_snapshot_max; ++slot) {
-      total -= piece_count(*slot);
-      make_fresh(*slot);
-    }
-    keep_few_segments();
-  }
-
-  // Bytes that the new snapshot would have in each segment of the parent.
-  std::map<Digest, std::uint64_t> bytes_by_segment() const {
-    std::map<Digest, std::uint64_t> bytes;
-    for (const SlotOrigin& origin : result_.slots) {
-      for (const StoredExtent& extent : origin.extents) bytes[extent.segment.uuid] += extent.size;
-      for (const StitchedPiece& piece : origin.pieces) {
-        if (piece.stored) bytes[piece.stored->segment.uuid] += piece.size;
-      }
-    }
-    return bytes;
-  }
-
-  void keep_few_segments() {
-    const auto bytes = bytes_by_segment();
-    for (const auto& [uuid, size] : bytes) drawn_on_.insert(uuid);
-    if (bytes.size() <= segments_per_snapshot_max) return;
-    std::vector<std::pair<std::uint64_t, Digest>> by_bytes;
-    for (const auto& [uuid, size] : bytes) by_bytes.emplace_back(size, uuid);
-    std::sort(by_bytes.begin(), by_bytes.end());
-    std::set<Digest> left;
-    for (std::size_t i = 0; i + segments_per_snapshot_kept < by_bytes.size(); ++i) {
-      left.insert(by_bytes[i].second);
-      drawn_on_.erase(by_bytes[i].second);
-    }
-    for (std::uint32_t slot = 0; slot < result_.slots.size(); ++slot) leave_segments(slot, left);
-  }
-
-  // Writes again what the slot has in these segments.
-  void leave_segments(std::uint32_t slot, const std::set<Digest>& left) {
-    SlotOrigin& origin = result_.slots[slot];
-    const bool is_in = std::any_of(origin.extents.begin(), origin.extents.end(),
-                                   [&](const StoredExtent& extent) { return left.contains(extent.segment.uuid); });
-    if (is_in && origin.extents.size() == 1) return write_again(slot);
-    if (is_in) {
-      origin.pieces = pieces_of(origin.extents);
-      origin.extents.clear();
-      origin.data = nullptr;
-      origin.kind = Kind::stitched;
-    }
-    for (StitchedPiece& piece : origin.pieces) {
-      if (piece.stored && left.contains(piece.stored->segment.uuid)) piece.stored.reset();
-    }
-    coalesce(origin.pieces);
-    if (origin.pieces.size() == 1 && !origin.pieces[0].stored) write_again(slot);
-  }
-
-  void write_again(std::uint32_t slot) {
-    make_fresh(slot);
-    result_.slots[slot].leaves_segments = true;
-  }
-
-  static std::vector<StitchedPiece> pieces_of(const std::vector<StoredExtent>& extents) {
-    std::vector<StitchedPiece> pieces;
-    std::uint64_t begin = 0;
-    for (const StoredExtent& extent : extents) {
-      pieces.push_back({begin, extent.size, extent});
-      begin += extent.size;
-    }
-    return pieces;
-  }
 
   std::vector<std::uint32_t> undecided_slots() const {
     std::vector<std::uint32_t> slots;

@@ -1,9 +1,11 @@
 #include "tenon/filled_commit.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "mmap/writable_mapping.h"
+#include "store/commit.h"
 #include "store/failpoint.h"
 #include "store/ingest.h"
 #include "store/origins.h"
@@ -127,9 +129,40 @@ class FilledCommit::State {
     if (store_->is_durable()) writer_.sync();
     failpoint("filled_commit.before_lock");
     if (const auto result = publish_snapshot(*store_, options_, writer_, ingested)) return *result;
-    throw Error(ErrorKind::conflict, {.what = "gc has taken bytes that the filled commit reused",
-                                      .file = store_->path().string(),
-                                      .hint = "fill and commit again"});
+    const Mapping written = writer_.map_written();
+    return commit_draft(*store_, with_sources(draft, origins, written), options_);
+  }
+
+  // For when gc took what was to be reused, and the memory that was filled is gone: the bytes are in the segment in
+  // flight and in what they were found equal to, which stays mapped for as long as `origins` lives.
+  Draft with_sources(const Draft& draft, const DedupeResult& origins, const Mapping& written) const {
+    Draft out = draft;
+    for (std::size_t slot = 0; slot < out.slots.size(); ++slot) {
+      const SlotOrigin& from = origins.slots[slot];
+      Source& source = out.slots[slot].source;
+      const std::size_t owner = from.kind == SlotOrigin::Kind::same_as_slot ? from.same_slot : slot;
+      const std::byte* own = written.data() + placed_[owner] - writer_.part_begin();
+      const std::uint64_t nbytes = out.slots[slot].nbytes;
+      if (from.kind == SlotOrigin::Kind::stitched) {
+        source = stitched_source(from, own);
+      } else {
+        source.memory = {from.kind == SlotOrigin::Kind::stored ? from.data : own, nbytes};
+      }
+    }
+    return out;
+  }
+
+  // Pieces lie where they lie in the slot, of the base and of what was filled.
+  static Source stitched_source(const SlotOrigin& from, const std::byte* own) {
+    const std::byte* base = from.base->slot_data(*from.base_slot);
+    return {.read = [&from, own, base](std::uint64_t offset, std::span<std::byte> out) {
+      for (const StitchedPiece& piece : from.pieces) {
+        const std::uint64_t begin = std::max(piece.begin, offset);
+        const std::uint64_t end = std::min(piece.end(), offset + out.size());
+        if (begin >= end) continue;
+        std::memcpy(out.data() + (begin - offset), (piece.stored ? base : own) + begin, end - begin);
+      }
+    }};
   }
 
   // What the store has already, and what was left of chunks.

@@ -30,7 +30,6 @@ stands before it is imported and stays so.
 A storage is kept whole, as torch keeps it, also where only a slice of it is in the file; --compact keeps what tensors
 use of it, split where they do not overlap.
 
-A value of --meta is a number or true or false where it reads as one, else text.
 The keys of a flat file are names as they are. The __metadata__ of safetensors stands in the snapshot's metadata under
 "safetensors" (`log --json` shows it) and is written back by export.
 

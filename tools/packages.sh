@@ -5,7 +5,7 @@ build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-d
   liblmdb-dev libxxhash-dev nlohmann-json3-dev pybind11-dev python3-dev zlib1g-dev)
 # python3-torch is torch 1.13, which judges the files of its time.
 # clang-19 has libFuzzer; g++ has none, and clang 14 fails at libstdc++'s <ranges>.
-test_packages=(clang-19 clang-format clang-tidy libbenchmark-dev libclang-rt-19-dev libgmock-dev libgtest-dev python3-torch
+test_packages=(clang-19 clang-format clang-tidy cmake libbenchmark-dev libclang-rt-19-dev libgmock-dev libgtest-dev python3-torch
   python3-venv strace)
 
 is_installed() {

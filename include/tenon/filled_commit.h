@@ -38,8 +38,7 @@ class TENON_API FilledCommit {
   std::span<std::byte> allocate(std::string name, DType dtype, std::vector<std::int64_t> shape);
 
   // Nobody may write any more; the memory is gone afterwards. `head` says the rest: structure, attachments, message,
-  // step, meta; its rows and slots must be none. Once only, whatever comes of it. Throws as Store::commit does, and
-  // conflict where gc took what was to be reused.
+  // step, meta; its rows and slots must be none. Once only, whatever comes of it. Throws as Store::commit does.
   CommitResult commit(const Draft& head = {});
 
  private:

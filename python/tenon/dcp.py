@@ -3,9 +3,8 @@
     dcp.save(state, storage_writer=tenon.dcp.StorageWriter("run.tenon", step=100))
     dcp.load(state, storage_reader=tenon.dcp.StorageReader("run.tenon", rev="main@step:100"))
 
-Each rank commits its shards, all side by side, as a snapshot on a ref of its own; the coordinator then commits one
-snapshot of the same storages on the ref that was asked for, and drops the others. A kill on the way leaves the store
-without the new snapshot; ``dcp-*`` refs that it leaves are dropped by a save a day later.
+Ranks write their shards side by side into one file, each what its shard differs in from the checkpoint before; the
+coordinator then commits all of it as one snapshot. Who dies on the way leaves nothing.
 
 A shard is a row with its global shape and offset as columns, named after the tensor: ``model/fc.weight`` where one shard
 is all of it, else ``model/fc.weight/0``, ``/1``, .... What is no tensor is there as the value that it is, where
@@ -18,9 +17,6 @@ import dataclasses
 import io
 import json
 import os
-import re
-import time
-import uuid
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -33,18 +29,14 @@ from torch.distributed.checkpoint.planner import (LoadItemType, LoadPlan, LoadPl
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from . import _saving
+from . import _core, _saving
 from ._revs import split_location
-from .errors import CorruptError, InvalidArgumentError, NotFoundError
+from .errors import CorruptError, InvalidArgumentError, UnsupportedError
 from .handle import Handle
 from .store import CommitResult, PathLike, Snapshot, Store, open
 
 _INDEX = "torch.distributed.checkpoint/index.json"
 _BYTES = "torch.distributed.checkpoint/bytes/"
-_RANK_REF = "dcp-"  # then when it began, in hexadecimal seconds, a random part, and the rank
-_RANK_MESSAGE = "shards of one rank"
-_IS_RANK_REF = re.compile(_RANK_REF + r"[0-9a-f]+-[0-9a-f]{8}-\d+")
-_LEFT_SECONDS = 24 * 3600
 _VERSION = 1
 
 Path = Tuple[Union[str, int], ...]
@@ -54,9 +46,25 @@ Path = Tuple[Union[str, int], ...]
 class _RankPlan:
     """What the coordinator tells a rank."""
 
-    ref: str
-    base: Optional[str]  # the snapshot that this save goes on from
+    ticket: str  # of the commit under way
     paths: List[Path]  # of each item of the plan
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The shards that one rank wrote."""
+
+    content: bytes  # for JointCommit.commit
+    names: List[str]  # of its rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Written:
+    """What a rank tells of an item."""
+
+    path: Path
+    content: Optional[bytes] = None  # of what is no tensor
+    part: Optional[_Part] = None  # with the rank's first item
 
 
 def _done(value: Any) -> Any:
@@ -80,8 +88,7 @@ class StorageWriter(_StorageWriter):
         self._given = store
         self._facts: Dict[str, Any] = {"ref": ref, "message": message, "step": step, "meta": meta or {},
                                        "statistics": statistics}
-        self._is_coordinator = False
-        self._base: Optional[str] = None
+        self._joint: Any = None  # of the coordinator, while a save is under way
         self._plans: List[SavePlan] = []
         self.result: Optional[CommitResult] = None
 
@@ -89,24 +96,23 @@ class StorageWriter(_StorageWriter):
         if checkpoint_id:
             self._given = checkpoint_id
         self._plans = []
+        self._joint = None
         self.result = None
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
-        self._is_coordinator = is_coordinator
         if is_coordinator:  # makes the store, so that ranks need not race
-            _drop_left_refs(self._store(create=True))
+            self._store(create=True)
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         return plan
 
     def prepare_global_plan(self, plans: List[SavePlan]) -> List[SavePlan]:
-        save_id = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
-        self._base = _tip(self._store(), self._facts["ref"])
+        self._joint = _core.JointCommit(self._store()._core(), self._facts["ref"], self._facts["statistics"])
         mapping = {fqn: tuple(path) for plan in plans for fqn, path in (plan.planner_data or {}).items()}
         counts = _count_shards(plans)
         taken: Dict[str, int] = {}
         self._plans = []
-        for rank, plan in enumerate(plans):
+        for plan in plans:
             paths = []
             for item in plan.items:
                 fqn = item.index.fqn
@@ -115,62 +121,64 @@ class StorageWriter(_StorageWriter):
                     path += (taken.get(fqn, 0),)
                     taken[fqn] = taken.get(fqn, 0) + 1
                 paths.append(path)
-            orders = _RankPlan(f"{_RANK_REF}{save_id}-{rank}", self._base, paths)
+            orders = _RankPlan(self._joint.ticket(), paths)
             self._plans.append(dataclasses.replace(plan, storage_data=orders))
         return self._plans
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> "Future[List[WriteResult]]":
         orders: _RankPlan = plan.storage_data
-        store = self._store()
         tensors: Dict[Path, Any] = {}
         shards: Dict[Path, WriteItem] = {}
-        attachments: Dict[str, bytes] = {}
         results = []
         for item, path in zip(plan.items, orders.paths):
             data = planner.resolve_data(item)
             if item.type == WriteItemType.BYTE_IO:
                 assert isinstance(data, io.BytesIO)
-                attachments[_BYTES + item.index.fqn] = data.getvalue()
-                size = len(data.getvalue())
+                size, written = len(data.getbuffer()), _Written(path, content=data.getvalue())
             else:
                 tensors[path] = data.detach()
                 shards[path] = item
-                size = data.numel() * data.element_size()
-            results.append(WriteResult(index=item.index, size_in_bytes=size, storage_data=(orders.ref, path)))
-        if results:
-            saver = _saving.gather(_nest(tensors, lists=False), compact=True, shards=_places(shards),
-                                   attachments=attachments)
-            if orders.base is not None:  # so that shards are compared with those of the checkpoint before
-                store._core().set_ref(orders.ref, orders.base, None)
-            saver.commit(store._core(), ref=orders.ref, message=_RANK_MESSAGE, step=None, meta="{}",
-                         statistics=False, expected=orders.base)
+                size, written = data.numel() * data.element_size(), _Written(path)
+            results.append(WriteResult(index=item.index, size_in_bytes=size, storage_data=written))
+        if tensors:
+            try:
+                part = self._write_part(orders.ticket, tensors, shards)
+            except BaseException:
+                self._joint = None  # who keeps the exception keeps this writer
+                raise
+            first = results[0]
+            results[0] = dataclasses.replace(first, storage_data=dataclasses.replace(first.storage_data, part=part))
         return _done(results)
 
+    def _write_part(self, ticket: str, tensors: Dict[Path, Any], shards: Dict[Path, WriteItem]) -> _Part:
+        saver = _saving.gather(_nest(tensors, lists=False), compact=True, shards=_places(shards))
+        content, names = _core.write_part(self._store()._core(), ticket, saver)
+        unwritten = sorted(set(map(_row_name, tensors)).difference(names))
+        if unwritten:
+            raise UnsupportedError(f"shards that are no dense tensor cannot be saved: {', '.join(unwritten)}")
+        return _Part(content, names)
+
     def finish(self, metadata: Metadata, results: List[List[WriteResult]]) -> None:
-        store = self._store()
         items = {item.index: item for plan in self._plans for item in plan.items}
-        refs = sorted({result.storage_data[0] for of_rank in results for result in of_rank})
-        ranks = {ref: store.snapshot(ref) for ref in refs}
-        loaded = {ref: snapshot.load(mode="private") for ref, snapshot in ranks.items()}
+        written = [(items[result.index], result.storage_data) for of_rank in results for result in of_rank]
+        parts = [told.part for _, told in written if told.part is not None]
+        rows = {name: number for number, name in enumerate(name for part in parts for name in part.names)}
         values: Dict[Path, Any] = {}
         shards: Dict[Path, WriteItem] = {}
         attachments: Dict[str, bytes] = {}
-        for result in (result for of_rank in results for result in of_rank):
-            ref, path = result.storage_data
-            item = items[result.index]
-            if item.type == WriteItemType.BYTE_IO:
-                content = ranks[ref]._shared.attachment(_BYTES + item.index.fqn)
-                attachments[_BYTES + item.index.fqn] = content
-                values[path] = _plain_value(content)
+        for item, told in written:
+            if told.content is not None:
+                attachments[_BYTES + item.index.fqn] = told.content
+                values[told.path] = _plain_value(told.content)
             else:
-                values[path] = _at(loaded[ref], path)
-                shards[path] = item
+                values[told.path] = _saving.Row(rows[_row_name(told.path)])
+                shards[told.path] = item
         attachments[_INDEX] = json.dumps(_index(metadata, shards)).encode()
-        facts = dict(self._facts, meta=json.dumps(self._facts["meta"]))
-        saver = _saving.gather(_nest(values, lists=True), shards=_places(shards), attachments=attachments)
-        target = facts.pop("ref")
-        self.result = CommitResult(ref=target, **saver.commit(store._core(), ref=target, expected=..., **facts))
-        _drop_rank_refs(store, refs)
+        facts = self._facts
+        done = self._joint.commit([part.content for part in parts], _saving.structure_of(_nest(values, lists=True)),
+                                  facts["message"], facts["step"], json.dumps(facts["meta"]), attachments)
+        self._joint = None
+        self.result = CommitResult(ref=facts["ref"], **done)
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: Union[str, "os.PathLike[str]"]) -> bool:
@@ -182,32 +190,6 @@ class StorageWriter(_StorageWriter):
         if not isinstance(self._given, Store):
             self._given = open(self._given, create=create)
         return self._given
-
-
-def _tip(store: Store, ref: str) -> Optional[str]:
-    try:
-        return store.resolve(ref)
-    except NotFoundError:
-        return None
-
-
-def _drop_left_refs(store: Store) -> None:
-    """Of saves that were killed; others may be under way."""
-    def is_left(name: str) -> bool:
-        began = name[len(_RANK_REF):].split("-")[0]
-        return int(began, 16) < time.time() - _LEFT_SECONDS
-
-    _drop_rank_refs(store, [ref.name for ref in store.refs() if _IS_RANK_REF.fullmatch(ref.name) and is_left(ref.name)])
-
-
-def _drop_rank_refs(store: Store, names: Sequence[str]) -> None:
-    """Their snapshots are forgotten, too. (A ref without shards leads to a snapshot of another history.)"""
-    ids = {store.resolve(name) for name in names}
-    ids = {one for one in ids if store.snapshot(one).info.message == _RANK_MESSAGE}
-    for name in names:
-        store.delete_ref(name)
-    if ids:
-        store.forget(ids=sorted(ids))
 
 
 def _count_shards(plans: Sequence[SavePlan]) -> Dict[str, int]:
@@ -238,14 +220,7 @@ def _nest(values: Dict[Path, Any], lists: bool) -> Any:
     return {key: listed(value) for key, value in root.items()} if lists else root
 
 
-def _at(node: Any, path: Path) -> Any:
-    for key in path:
-        node = node[key]
-    return node
-
-
 def _row_name(path: Path) -> str:
-    from . import _core
     return _core.name_of(list(path))
 
 

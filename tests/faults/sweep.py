@@ -135,6 +135,8 @@ class Sweep:
 
 def faults_at(folder, mode, point, log):
     environment = {"TENON_FAULT_PREFIX": str(folder), "TENON_FAULT_LOG": str(log), "TENON_FAULT_POINT": str(point)}
+    if "TENON_SEEDED_BUG" in os.environ:  # for what has a fault, not for what looks at it afterwards
+        environment["TENON_SEEDED_BUG"] = os.environ["TENON_SEEDED_BUG"]
     if mode:
         environment["TENON_FAULT_MODE"] = mode.rstrip("+")
     if mode.endswith("+"):

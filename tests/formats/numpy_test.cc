@@ -87,7 +87,7 @@ TEST(NumpyValue, ArraysAreMadeAsTheyWere) {
   const auto array = parse_numpy_array(graph, graph.root);
   const TensorRow row{.name = "a", .dtype = array->dtype, .shape = array->shape, .stride = array->stride};
   const std::string data(graph.text(array->data));
-  const NodeId made = make_numpy_array(graph, array->function, row, bytes_of(data));
+  const NodeId made = make_numpy_array(graph, array->function, row, graph.add_text(PickleKind::bytes, data));
   const auto again = parse_numpy_array(graph, made);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->shape, array->shape);
@@ -102,13 +102,11 @@ TEST(NumpyValue, WhatNumpyCannotHoldIsRefused) {
   const std::vector<std::int64_t> shape{2, 2};
   const std::vector<std::int64_t> dense{2, 1};
   const std::vector<std::int64_t> spread{4, 1};
-  const std::string data(16, 'x');
-  EXPECT_THROW(
-      make_numpy_array(graph, function, {.dtype = DType::bfloat16, .shape = shape, .stride = dense}, bytes_of(data)),
-      Error);
-  EXPECT_THROW(
-      make_numpy_array(graph, function, {.dtype = DType::float32, .shape = shape, .stride = spread}, bytes_of(data)),
-      Error);
+  const NodeId data = graph.add_text(PickleKind::bytes, std::string(16, 'x'));
+  EXPECT_THROW(make_numpy_array(graph, function, {.dtype = DType::bfloat16, .shape = shape, .stride = dense}, data),
+               Error);
+  EXPECT_THROW(make_numpy_array(graph, function, {.dtype = DType::float32, .shape = shape, .stride = spread}, data),
+               Error);
 }
 
 TEST(NumpyValue, ScalarsAreShownAsNumbers) {

@@ -1,10 +1,14 @@
 // What a C++ program does with libtorch: it reads what Tenon wrote, and writes what Tenon reads.
 //
-//   libtorch_peer attr FILE NAME...      the tensor torch::jit::load(FILE).attr(NAME).toModule().attr(NAME)..., as
-//   numbers libtorch_peer values FILE            the root's attributes that are no modules, a line each libtorch_peer
-//   pickle-save FILE       a dict with torch::pickle_save libtorch_peer pickle-load FILE       what torch::pickle_load
-//   finds, a line libtorch_peer save tensor|vector|module FILE    with torch::save libtorch_peer load module FILE
-//   torch::load into a module like the one saved; its parameters, a line each
+// - attr FILE NAME...: the tensor torch::jit::load(FILE).attr(NAME).toModule().attr(NAME)..., as numbers
+// - values FILE: the root's attributes that are no modules, a line each
+// - pickle-save FILE: a dict with torch::pickle_save
+// - pickle-load FILE: what torch::pickle_load finds, a line
+// - save tensor|vector|module FILE: with torch::save
+// - load module FILE: torch::load into a module like the one saved; its parameters, a line each
+// - views STORE OUT: all tensors of main by <tenon/torch.h>, as a list with torch::pickle_save
+// - write STORE NAME: fills a tensor of main with 7; all tensors then, a line each
+// - view-shared STORE: what is said of a snapshot in mode shared
 #include <torch/script.h>
 #include <torch/torch.h>
 
@@ -13,6 +17,9 @@
 #include <iterator>
 #include <string>
 #include <vector>
+
+#include "tenon/store.h"
+#include "tenon/torch.h"
 
 namespace {
 
@@ -107,6 +114,27 @@ int load_module(const std::string& file) {
   return 0;
 }
 
+tenon::TorchTensors open_main(const std::string& store, tenon::Mode mode) {
+  return tenon::TorchTensors(tenon::Store::open(store).snapshot("main", {.mode = mode}));
+}
+
+int save_views(const std::string& store, const std::string& out) {
+  tenon::TorchTensors tensors = open_main(store, tenon::Mode::private_);
+  c10::List<torch::Tensor> list;
+  for (std::uint32_t row = 0; row < tensors.snapshot().size(); ++row) list.push_back(tensors.at(row));
+  const std::vector<char> bytes = torch::pickle_save(list);
+  std::ofstream(out, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return 0;
+}
+
+int write_view(const std::string& store, const std::string& name) {
+  tenon::TorchTensors tensors = open_main(store, tenon::Mode::copy);
+  const torch::NoGradGuard no_grad;
+  tensors[name].fill_(7);
+  for (std::uint32_t row = 0; row < tensors.snapshot().size(); ++row) print_tensor(tensors.at(row));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -120,6 +148,9 @@ int main(int argc, char** argv) {
     if (arguments[0] == "pickle-save") return pickle_save(rest[0]);
     if (arguments[0] == "pickle-load") return pickle_load(rest[0]);
     if (arguments[0] == "save" && rest.size() == 2) return save(rest[0], rest[1]);
+    if (arguments[0] == "views" && rest.size() == 2) return save_views(rest[0], rest[1]);
+    if (arguments[0] == "write" && rest.size() == 2) return write_view(rest[0], rest[1]);
+    if (arguments[0] == "view-shared") return open_main(rest[0], tenon::Mode::shared), 0;
     if (arguments[0] == "load" && rest.size() == 2) return load_module(rest[1]);
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

@@ -13,6 +13,7 @@ import json
 import pathlib
 import sys
 import tempfile
+import warnings
 import zipfile
 
 import numpy
@@ -161,6 +162,7 @@ def print_table(outcomes):
 
 
 def main(names):
+    warnings.simplefilter("ignore")  # what torch has to say of old files
     tenon = Tenon(REPOSITORY / "build" / "tools" / "tenon")
     rows = [row for row in indexed_fixtures() if not names or row["file"] in names]
     if not rows:

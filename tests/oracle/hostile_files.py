@@ -376,6 +376,51 @@ TENSORS = {
 }
 
 
+# ---- TorchScript
+
+
+def module(*members, cls="M"):
+    """An instance of a compiled class; members are name and value in turn."""
+    return name("__torch__", cls) + b")\x81}(" + b"".join(members) + b"ub"
+
+
+def script(body, constants=None, **records):
+    """A TorchScript archive around the object, with whatever other records."""
+    entries = {"data/0": RECORD, "constants.pkl": program(b")") if constants is None else constants}
+    return archive(program(body), entries | records)
+
+
+SCRIPTS = {
+    "constants cut short": (script(module(), b"\x80\x02("), True),
+    "constants that call": (script(module(), program(call(name("os", "path.join"), string("x")))), True),
+    "constants outside their record": (script(module(), program(sequence(tensor(storage(key=string("7")))))), False),
+    "constant one past the end": (
+        script(module(), program(sequence(tensor(shape=(5,)))), **{"constants/0": RECORD}),
+        False,
+    ),
+    "object cut short": (archive(b"\x80\x02}(", {"constants.pkl": program(b")")}), True),
+    "object that is two": (archive(program() + program(), {"constants.pkl": program(b")")}), True),
+    "attribute without a name": (script(module(integer(1), b"N")), False),
+    "storage of nowhere": (script(module(string("w"), tensor(storage(key=string("9"))))), False),
+    "storage too short": (script(module(string("w"), tensor(storage(numel=integer(5))))), False),
+    "storage as an attribute's name": (script(module(storage(), b"N")), False),
+    "offset 2^62": (script(module(string("w"), tensor(offset=2**62))), False),
+    "shape 2^32 squared": (script(module(string("w"), tensor(shape=(2**32, 2**32), stride=(1, 1)))), False),
+    "a long name of 5,000 attributes": (
+        script(
+            module(
+                string("k" * 60_000),
+                module(*(part for i in range(5_000) for part in (string(f"a{i}"), b"N")), cls="N"),
+                string("lists"),
+                b"](" + b"]" * 1_000_000 + b"e",
+            )
+        ),
+        False,
+    ),
+    "modules 20,000 deep": (script(b"".join([b"c__torch__\nM\n)\x81}", string("m")] * 20_000) + b"N" + b"sb" * 20_000), False),
+}
+
+
 def truncations():
     """Cut short at many places: everything near the ends, and points between."""
     whole = archive(records={"data/0": RECORD} | {f"extra/{i}": bytes(100) for i in range(5)})
@@ -389,6 +434,7 @@ REFUSED = (
     | {what: (data, False) for what, data in OLD_FORMATS.items()}
     | {f"zip: {what}": (data, True) for what, data in ZIPS.items()}
     | {f"pickle: {what}": (archive(data), True) for what, data in PICKLES.items()}
+    | {f"script: {what}": case for what, case in SCRIPTS.items()}
     | {f"tensor: {what}": (pickled(body), False) for what, body in TENSORS.items()}
     | {what: (data, False) for what, data in truncations().items()}
 )
@@ -407,6 +453,84 @@ def under_long_key(count):
     named = b"".join(string(f"t{i}") + tensor() for i in range(count))
     return pickled(b"}", string("k" * 60_000), b"}(", named, b"us")
 
+
+def keyed_and_listed(count, key_bytes, lists):
+    """Hostile in two ways: many names with a long key in each, and many small values."""
+    named = b"".join(string(f"t{i}") + (b"h\x01" if i else tensor() + b"q\x01") for i in range(count))
+    return pickled(b"(", b"}", string("k" * key_bytes), b"}(", named, b"us", b"](" + b"]" * lists + b"e", b"t")
+
+
+# A short pickle says the same long thing again and again; whoever looks at it each time never ends.
+REPEATED = {
+    "ordered dict of bad pairs": pickled(
+        b"NN\x86q\x05]q\x06(" + b"h\x05" * 250_000 + b"Ne0ccollections\nOrderedDict\nq\x07](",
+        b"h\x07h\x06\x85R0" * 100_000 + b"e",
+    ),
+    "list in itself, long, at many places": pickled(b"]q\x00(h\x00", b"N" * 300_000, b"e0(", b"h\x00" * 300_000, b"t"),
+    "list of a tensor, long, at many places": pickled(
+        b"]q\x01(", tensor(), b"N" * 300_000, b"e0(", b"h\x01" * 100_000, b"t"
+    ),
+    "list of numbers, long, at many places": pickled(b"]q\x01(", b"N" * 300_000, b"e(", b"h\x01" * 300_000, b"t"),
+    "key of 60,000 letters, many times": pickled(
+        string("k" * 60_000) + b"q\x000}(", b"h\x00]" * 200_000, b"u"
+    ),
+    "key in a tuple, many times": pickled(string("k" * 1_000_000) + b"\x85q\x000}(", b"h\x00]" * 200_000, b"u"),
+    "key of bytes, many times": pickled(
+        b"\x80\x03B" + struct.pack("<I", 1_000_000) + b"b" * 1_000_000 + b"q\x000}(", b"h\x00]" * 200_000, b"u"
+    ),
+    "shape of 300,000, many times": pickled(
+        name("torch._utils", "_rebuild_tensor_v2")
+        + b"q\x00(" + storage() + b"K\x00(" + b"K\x01" * 300_000 + b"tq\x02h\x02\x89" + NO_HOOKS + b"tq\x01](",
+        b"h\x00h\x01R" * 100_000 + b"e",
+    ),
+    "flags of 300,000, many times": pickled(
+        name("torch._utils", "_rebuild_tensor_v2")
+        + b"q\x00(" + storage() + b"K\x00K\x04\x85K\x01\x85\x89" + NO_HOOKS + b"}(" + string("conj") + b"q\x05\x88",
+        b"h\x05\x88" * 300_000 + b"utq\x01](" + b"h\x00h\x01R" * 100_000 + b"e",
+    ),
+    "sparse of 300,000 arguments, many times": pickled(
+        name("torch._utils", "_rebuild_sparse_tensor") + b"q\x00(" + b"K\x01" * 300_000 + b"tq\x01](",
+        b"h\x00h\x01R" * 100_000 + b"e",
+    ),
+    "set of 300,000, many times": pickled(
+        name("builtins", "set") + b"q\x00](" + b"N" * 300_000 + b"e\x85q\x01](", b"h\x00h\x01R" * 100_000 + b"e"
+    ),
+    "bytes of a million letters, many times": pickled(
+        name("_codecs", "encode") + b"q\x00" + string("k" * 1_000_000) + string("latin1") + b"\x86q\x01](",
+        b"h\x00h\x01R" * 100_000 + b"e",
+    ),
+    "names of the longest integer": pickled(b"](", (b"I" + b"9" * 4300 + b"\n") * 1000, b"e"),
+    "lines without an end": pickled(b"I" + b"9" * 3_000_000),
+    "lists and 250 names of 60,000": keyed_and_listed(250, 60_000, 800_000),
+    "lists and 20,000 names of 400": keyed_and_listed(20_000, 400, 800_000),
+    "lists and 40,000 names": keyed_and_listed(40_000, 10, 800_000),
+    "100,000 names of one tensor": keyed_and_listed(100_000, 10, 1),
+}
+
+SCRIPTS_CONTAINED = {
+    "script: module in itself": script(name("__torch__", "M") + b")\x81q\x00}(" + string("m") + b"h\x00ub"),
+    "script: module at many places": script(
+        module(string("m"), module(string("w"), tensor()) + b"q\x01", string("all"), b"(" + b"h\x01" * 100_000 + b"t")
+    ),
+    "script: modules that hold one twice": script(
+        module() + b"q\x00" + b"".join(module(string("a"), b"h" + bytes([i]), string("b"), b"h" + bytes([i])) + b"q" + bytes([i + 1]) for i in range(60))
+    ),
+    "script: object is a number": script(integer(1)),
+    "script: code that is no code": script(module(string("w"), tensor()), **{"code/__torch__.py": b"\xff\x00class M:" * 1000}),
+    "script: classes without end": script(
+        module(string("w"), tensor()),
+        **{"code/__torch__.py": b"".join(b"class C%d:\n  __parameters__ = [" % i + b'"a", ' * 20 + b"\n" for i in range(20_000))},
+    ),
+    "script: debug information a million deep": script(module(), **{"code/__torch__.py.debug_pkl": START + b"(" * 1_000_000}),
+    "script: tensor by a number": script(module(string("w"), call(name("torch.jit._pickle", "build_tensor_from_id"), integer(3)))),
+    "script: sparse of 300,000 arguments, many times": script(
+        module(
+            string("w"),
+            name("torch._utils", "_rebuild_sparse_tensor") + b"q\x000(" + b"K\x01" * 300_000 + b"tq\x010](",
+            b"h\x00h\x01R" * 100_000 + b"e",
+        )
+    ),
+}
 
 CONTAINED = {
     "two left over": pickled(b"NN"),
@@ -489,7 +613,7 @@ CONTAINED = {
         method=zipfile.ZIP_DEFLATED,
     ),
     "bytes after the archive": archive() + b"x" * 60000,
-}
+} | REPEATED | SCRIPTS_CONTAINED
 
 
 def code(mark):

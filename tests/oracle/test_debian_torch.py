@@ -10,12 +10,16 @@ import subprocess
 import pytest
 import torch
 
-from debian_torch import plain
+from debian_torch import outputs, plain, shares
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = pathlib.Path(__file__).with_name("debian_torch.py")
 ERAS = ("zip", "legacy")
-SAMPLES = ("views", "dtypes", "csr", "coo", "quantized", "module", "parameter")
+SAMPLES = (
+    *("views", "dtypes", "csr", "coo", "quantized", "module", "parameter", "aliases", "empty", "devices", "scheduler"),
+    *("meta", "zip in a payload"),
+)
+SCRIPTS = ("branches", "branches, traced", "nested", "convolution, traced", "many types", "lstm")
 
 
 def debian(*arguments):
@@ -41,7 +45,8 @@ def test_a_file_of_torch_1_comes_back_under_both_torches(tenon, store, samples, 
     tenon.import_files(store, [folder / file])
     out = tenon.export(store, "main", tmp_path / "out.pt")
     # torch 2 has no 1.13 spelling of CSR any more, so it cannot read the original; it reads what comes out.
-    assert plain(torch.load(out, weights_only=True)) == said[file]
+    value = torch.load(out, weights_only=True)
+    assert json.loads(json.dumps([plain(value), shares(value)])) == said[file]
     if name != "csr":  # for the same reason the other way round
         assert debian("read", out) == said[file]
 
@@ -52,4 +57,33 @@ def test_torch_1_reads_what_torch_2_wrote(tenon, store, samples, tmp_path):
     torch.save(value, tmp_path / "model.pt")
     tenon.import_files(store, [tmp_path / "model.pt"])
     out = tenon.export(store, "main", tmp_path / "out.pt")
-    assert debian("read", out) == json.loads(json.dumps(plain(value)))
+    assert debian("read", out) == json.loads(json.dumps([plain(value), shares(value)]))
+
+
+@pytest.fixture(scope="module")
+def scripts(samples, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("debian_script")
+    return folder, debian("script", folder)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_of_torch_1_runs_again_under_both_torches(tenon, store, scripts, tmp_path, name):
+    folder, said = scripts
+    tenon.import_files(store, [folder / f"{name}.pt"])
+    out = tenon.export(store, "main", tmp_path / "out.pt")
+    assert debian("run", out) == said[f"{name}.pt"]
+    # Kernels round differently in eight years of torch: the states are equal, the outputs nearly.
+    numbers, state = json.loads(json.dumps(outputs(torch.jit.load(out))))
+    assert state == said[f"{name}.pt"][1]
+    require_close(numbers, said[f"{name}.pt"][0])
+
+
+def require_close(got, wanted):
+    if isinstance(wanted, list):
+        assert len(got) == len(wanted)
+        for one, other in zip(got, wanted, strict=True):
+            require_close(one, other)
+        return
+    assert (got["shape"], got["dtype"]) == (wanted["shape"], wanted["dtype"])
+    assert list(map(float, got["values"])) == pytest.approx(list(map(float, wanted["values"])), abs=1e-5)

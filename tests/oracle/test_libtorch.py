@@ -17,6 +17,7 @@ from equal import assert_equal
 
 SOURCE = REPOSITORY / "tests" / "interop" / "libtorch_peer.cc"
 TORCH = pathlib.Path(torch.__file__).parent
+LIBRARY = REPOSITORY / "build" / "libtenon.so"
 COMPILE_SECONDS = 580
 
 
@@ -24,12 +25,15 @@ def compile_peer(out):
     compiler = shutil.which("g++")
     if compiler is None or not (TORCH / "include" / "torch" / "script.h").is_file():
         pytest.skip("no g++, or a torch without C++ headers")
+    if not LIBRARY.exists():
+        pytest.skip(f"no {LIBRARY}")
     abi = int(torch.compiled_with_cxx11_abi())
     command = [
         compiler,
         "-std=c++20",
         "-O0",
         f"-D_GLIBCXX_USE_CXX11_ABI={abi}",
+        f"-I{REPOSITORY / 'include'}",
         *(f"-isystem{TORCH / 'include' / folder}" for folder in ("", "torch/csrc/api/include")),
         str(SOURCE),
         "-o",
@@ -40,6 +44,9 @@ def compile_peer(out):
         "-ltorch",
         "-ltorch_cpu",
         "-lc10",
+        f"-L{LIBRARY.parent}",
+        f"-Wl,-rpath,{LIBRARY.parent}",
+        "-ltenon",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -47,8 +54,10 @@ def compile_peer(out):
 
 @pytest.fixture(scope="session")
 def peer():
-    """Compiled anew only when the source or torch changed."""
-    key = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
+    """Compiled anew only when the source, our headers or torch changed."""
+    sources = [SOURCE, *sorted((REPOSITORY / "include" / "tenon").glob("*.h"))]
+    content = b"".join(path.read_bytes() for path in sources)
+    key = hashlib.sha256(content + torch.__version__.encode()).hexdigest()[:16]
     folder = REPOSITORY / "build" / "interop"
     program = folder / f"libtorch_peer-{key}"
     if not program.is_file():
@@ -164,3 +173,47 @@ def test_saved_module_is_read_and_loads_again_in_cpp(tenon, store, tmp_path, pee
     assert shown["fc.weight"] == "parameter"
     out = tenon.export(store, "main", tmp_path / "out.pt")
     assert peer("load", "module", out) == peer("load", "module", tmp_path / "cpp.pt")
+
+
+@pytest.fixture
+def viewed():
+    base = torch.arange(24.0).view(4, 6)
+    negative = torch._neg_view(torch.rand(3))
+    tensors = {
+        "base": base, "row": base[1], "columns": base.t()[2:4], "scalar": torch.tensor(5), "none": torch.zeros(0, 3),
+        "expanded": torch.ones(1).expand(2, 3), "neg": negative,
+        "conj": torch.rand(3, dtype=torch.complex64).conj(),
+        "grad": torch.rand(2, requires_grad=True),
+    }
+    kinds = [torch.bool, torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float64, torch.complex128]
+    return tensors | {str(kind): torch.arange(5).to(kind) for kind in kinds}
+
+
+def test_views_are_tensors_of_libtorch_with_their_ties(tenon, store, tmp_path, peer, viewed):
+    torch.save(viewed, tmp_path / "in.pt")
+    tenon.import_files(store, [tmp_path / "in.pt"])
+    peer("views", store, tmp_path / "out.pt")
+    assert_equal(torch.load(tmp_path / "out.pt", weights_only=False), list(viewed.values()))
+
+
+def test_a_write_is_seen_through_other_views_and_never_reaches_the_store(tenon, store, tmp_path, peer):
+    base = torch.arange(6.0)
+    torch.save({"base": base, "part": base[2:4], "equal": torch.arange(6.0)}, tmp_path / "in.pt")
+    tenon.import_files(store, [tmp_path / "in.pt"])
+    sevens = torch.tensor([0, 1, 7, 7, 4, 5.0])
+    assert peer("write", store, "part") == "".join(map(as_printed, (sevens, sevens[2:4], torch.arange(6.0))))
+    assert_equal(torch.load(tenon.export(store, "main", tmp_path / "out.pt"))["base"], base)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"])
+def test_types_that_torch_does_not_pickle_in_cpp_are_viewed(tenon, store, tmp_path, peer, kind):
+    torch.save({"a": torch.arange(4).to(getattr(torch, kind)), "b": torch.zeros(1)}, tmp_path / "in.pt")
+    tenon.import_files(store, [tmp_path / "in.pt"])
+    assert peer("write", store, "b").splitlines()[0].endswith(" [4] 0 1 2 3")
+
+
+def test_read_only_memory_is_refused(tenon, store, tmp_path, peer):
+    torch.save({"a": torch.ones(2)}, tmp_path / "in.pt")
+    tenon.import_files(store, [tmp_path / "in.pt"])
+    with pytest.raises(AssertionError, match="torch has no read-only tensors"):
+        peer("view-shared", store)

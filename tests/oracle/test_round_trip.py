@@ -6,6 +6,7 @@ and through mmap. Files of one kind go into one store in one process.
 
 import re
 
+import numpy
 import pytest
 import torch
 
@@ -160,6 +161,20 @@ def test_long_lists_come_back_in_bounded_memory(tenon, store, tmp_path, name):
         assert took["exit_code"] == 0, arguments
         assert took["peak_bytes"] < bound, (arguments, took)
     assert torch.load(out, weights_only=True) == value
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"pickle_protocol": 4}, {"_use_new_zipfile_serialization": False}], ids=["zip", "protocol 4", "legacy"]
+)
+def test_long_numpy_array_costs_its_file_and_little_more(tenon, store, tmp_path, how):
+    file, out = tmp_path / "long.pt", tmp_path / "out.pt"
+    array = numpy.arange(10_500_000.0)
+    torch.save({"a": array}, file, **how)
+    for arguments in (["import", file], ["export", "main", out], ["ls", file]):
+        took = measure(tenon, tmp_path, "--store", store, *arguments)
+        assert took["exit_code"] == 0, arguments
+        assert took["peak_bytes"] < file.stat().st_size + 64 * 1024 * 1024, (arguments, took)
+    numpy.testing.assert_array_equal(torch.load(out, weights_only=False)["a"], array)
 
 
 def test_tensors_of_a_container_at_many_places_are_all_there(tenon, store, tmp_path):

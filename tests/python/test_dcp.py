@@ -264,16 +264,29 @@ def test_an_ordinary_snapshot_is_refused_by_name(path):
         load({"w": torch.ones(1)}, path)
 
 
-def test_left_refs_of_a_killed_save_go_with_time_and_those_under_way_stay(path, monkeypatch):
-    import time
-    store = tenon.open(path, create=True)
-    names = []
-    for age in (3 * 24 * 3600, 60):
-        names.append(f"dcp-{int(time.time() - age):x}-0123abcd-0")
-        store.save({"w": torch.full((1,), float(age))}, ref=names[-1], message=tenon.dcp._RANK_MESSAGE)
-    store.save([1], ref="dcp-mine")
-    save({"w": torch.ones(1)}, path)
-    assert {ref.name for ref in store.refs()} == {"main", "dcp-mine", names[1]}
+def test_a_save_that_fails_leaves_nothing(path):
+    save({"w": torch.ones(3)}, path)
+    before = sorted(os.listdir(path / "segments"))
+    for _ in range(2):
+        with pytest.raises(CheckpointException, match="no dense tensor.*sparse"):
+            save({"w": torch.ones(3), "sparse": torch.eye(3).to_sparse()}, path)
+    store = tenon.open(path)
+    assert [ref.name for ref in store.refs()] == ["main"] and len(store.log()) == 1
+    store.gc()
+    assert sorted(os.listdir(path / "segments")) == before and store.verify(read_data=True).is_sound
+
+
+def test_values_alone_are_a_checkpoint(path):
+    save({"step": 3, "names": ["a"]}, path)
+    assert tenon.load(path) == {"step": 3, "names": ["a"]}
+    assert load({"step": 0, "names": [""]}, path) == {"step": 3, "names": ["a"]}
+
+
+def test_statistics_are_gathered_while_ranks_write(path):
+    save({"w": torch.tensor([1.0, float("nan"), 3.0])}, path)
+    assert tenon.open(path).snapshot()["w"].stats()["nan_count"] == 1
+    save({"v": torch.ones(2)}, path, statistics=False)
+    assert tenon.open(path).snapshot()["v"].stats() is None
 
 
 @pytest.mark.skipif(not os.environ.get("TENON_TEST_SLOW"), reason="a minute: set TENON_TEST_SLOW=1")

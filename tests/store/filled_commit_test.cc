@@ -146,6 +146,39 @@ TEST_F(FilledCommitTest, AKillLeavesTheOldState) {
   EXPECT_THAT(damage(), IsEmpty());
 }
 
+TEST_F(FilledCommitTest, WhatGcTookMeanwhileIsWrittenAfterAll) {
+  Store store = make();
+  const Bytes same = pattern(300 * kib, 1);
+  Bytes changed = pattern(4 * mib, 2);
+  DraftBuilder old;
+  old.slot(same).tensor("same").slot(changed).tensor("changed");
+  const SnapshotId before = store.commit(old).id;
+  const SnapshotId other = store.commit(one_tensor(pattern(100)), {.ref = "other"}).id;
+  changed[2 * mib] ^= std::byte{1};
+  Child committer([&] {
+    ::setenv("TENON_FAILPOINT", ("filled_commit.before_lock:" + base().string()).c_str(), 1);
+    Store mine = open();
+    FilledCommit filling(mine);
+    add(filling, "same", same);
+    add(filling, "changed", changed);
+    add(filling, "new", pattern(5 * kib, 3));
+    add(filling, "again", pattern(5 * kib, 3));
+    filling.commit();
+    return 0;
+  });
+  wait_for("filled_commit.before_lock");
+  store.set_ref("main", other);
+  ASSERT_EQ(store.forget({.snapshots = {before}}).forgotten, 1u);
+  ASSERT_EQ(store.gc().segments_removed, 1u);
+  let_go("filled_commit.before_lock");
+  EXPECT_EQ(committer.wait(), succeeded);
+  EXPECT_EQ(bytes(store, "same"), same);
+  EXPECT_EQ(bytes(store, "changed"), changed);
+  EXPECT_EQ(bytes(store, "new"), pattern(5 * kib, 3));
+  EXPECT_EQ(bytes(store, "again"), pattern(5 * kib, 3));
+  EXPECT_THAT(damage(), IsEmpty());
+}
+
 TEST_F(FilledCommitTest, AChildThatEndsItsCopyTakesNothingAway) {
   Store store = make();
   auto filling = std::make_unique<FilledCommit>(store);

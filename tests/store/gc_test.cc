@@ -60,12 +60,6 @@ class GcTest : public StoreTest {
       return 0;
     });
   }
-  void wait_for(const std::string& failpoint) const {
-    for (int i = 0; i < 60'000 && !file_exists(base() / (failpoint + ".reached")); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    ASSERT_TRUE(file_exists(base() / (failpoint + ".reached"))) << failpoint << " was not reached";
-  }
-  void let_go(const std::string& failpoint) const { File::create(base() / (failpoint + ".go")); }
   Outcome gc_killed_at(const char* failpoint) const {
     return run_in_child([this, failpoint] {
       ::setenv("TENON_FAILPOINT", (std::string(failpoint) + ":kill").c_str(), 1);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -193,6 +195,14 @@ class StoreTest : public ::testing::Test {
   std::uint64_t section_begin(std::uint64_t sequence, format::SectionKind kind) const {
     return Segment::open(segment(sequence))->section_offset(kind);
   }
+
+  // Of a child whose TENON_FAILPOINT is "<failpoint>:<base()>": stands there, and goes on.
+  void wait_for(const std::string& failpoint) const {
+    for (int i = 0; i < 60'000 && !file_exists(base() / (failpoint + ".reached")); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(file_exists(base() / (failpoint + ".reached"))) << failpoint << " was not reached";
+  }
+  void let_go(const std::string& failpoint) const { File::create(base() / (failpoint + ".go")); }
 
   // Every finding of a full verify, one string each; empty for a clean store.
   std::vector<std::string> damage() const { return damage_of(path()); }
