@@ -41,6 +41,8 @@ const char* error_kind_name(ErrorKind kind) noexcept {
       return "busy";
     case ErrorKind::too_new:
       return "too_new";
+    case ErrorKind::interrupted:
+      return "interrupted";
   }
   assert(false && "an ErrorKind out of its range");
   return "unknown";

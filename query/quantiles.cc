@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "query/interpolation.h"
 #include "query/table_pool.h"
 
 namespace tenon {
@@ -39,12 +40,6 @@ Place place_of(double quantile, std::uint64_t count) {
   const double at = quantile * static_cast<double>(count - 1);
   const auto below = std::min(static_cast<std::uint64_t>(at), count - 1);
   return {below, std::min(below + 1, count - 1), at - static_cast<double>(below)};
-}
-
-// As numpy does it, so that the result is exact at both ends.
-double between(double a, double b, double share) {
-  if (a == b) return a;
-  return share < 0.5 ? a + (b - a) * share : b - (b - a) * (1 - share);
 }
 
 std::vector<double> find_places(std::span<const double> wanted, std::uint64_t count,

@@ -16,5 +16,4 @@ namespace tenon {
 std::vector<double> find_quantiles(std::span<const double> wanted, const ValuePieces& pieces);
 std::vector<double> find_quantiles(std::span<const double> wanted, std::span<const ValueCount> values,
                                    std::uint64_t weight);
-
 }  // namespace tenon

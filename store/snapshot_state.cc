@@ -547,23 +547,8 @@ Placement SnapshotState::placement(std::uint32_t slot) const {
 }
 
 std::optional<Statistics> SnapshotState::statistics(std::uint32_t row) const {
-  std::call_once(statistics_once_, [this] {
-    if (!holder().has_section(SectionKind::statistics)) return;
-    const auto bytes = holder().section(SectionKind::statistics);
-    const std::uint64_t n = layout_.tensor_count();
-    if (bytes.size() != sizeof(format::StatisticsHeader) + n * (sizeof(Statistics) + 1)) {
-      throw Error(ErrorKind::corrupt, {.what = "statistics have a wrong size",
-                                       .file = holder().path().string(),
-                                       .offset = holder().section_offset(SectionKind::statistics)});
-    }
-    statistics_ = bytes.subspan(sizeof(format::StatisticsHeader));
-  });
-  if (statistics_.empty()) return std::nullopt;
-  const std::uint64_t n = layout_.tensor_count();
-  if (statistics_[n * sizeof(Statistics) + row] == std::byte{0}) return std::nullopt;
-  Statistics result;
-  std::memcpy(&result, statistics_.data() + row * sizeof(Statistics), sizeof result);
-  return result;
+  std::call_once(statistics_once_, [this] { statistics_ = StatisticsColumn::open(holder(), layout_.tensor_count()); });
+  return statistics_.at(row);
 }
 
 std::vector<AttachmentRow> SnapshotState::attachments() const {

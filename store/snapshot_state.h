@@ -21,6 +21,7 @@
 #include "store/same_places.h"
 #include "store/segment.h"
 #include "store/segment_cache.h"
+#include "store/statistics_column.h"
 #include "tenon/open_options.h"
 #include "tenon/snapshot.h"
 
@@ -134,7 +135,7 @@ class SnapshotState : public std::enable_shared_from_this<SnapshotState> {
   };
   std::vector<PrivatePart> private_parts_;
   mutable std::once_flag statistics_once_;
-  mutable std::span<const std::byte> statistics_;
+  mutable StatisticsColumn statistics_;
 };
 
 }  // namespace tenon

@@ -49,6 +49,7 @@ SnapshotRow decode_snapshot_row(std::span<const std::byte> bytes, const std::str
 class StoreState {
  public:
   static std::shared_ptr<StoreState> open(const std::filesystem::path& path);
+  static const std::shared_ptr<StoreState>& of(const Store& store) noexcept { return store.state_; }
 
   const std::filesystem::path& path() const noexcept { return paths_.root; }
   const StorePaths& paths() const noexcept { return paths_; }

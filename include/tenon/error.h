@@ -25,6 +25,7 @@ enum class ErrorKind : std::uint8_t {
   no_store,          // the path is not a store
   busy,              // somebody else holds what is needed
   too_new,           // written by a later format
+  interrupted,       // by whoever waited for it
 };
 
 // Stable lower-case name, e.g. "corrupt"; used in JSON output and in Python.

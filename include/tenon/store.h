@@ -196,6 +196,7 @@ class TENON_API Store {
   static RepairReport repair(const std::filesystem::path& path, const RepairOptions& options = {});
 
  private:
+  friend class StoreState;
   void require_directory(const char* what) const;
   friend class FilledCommit;
   friend class JointCommit;

@@ -289,6 +289,8 @@ TEST_F(SnapshotTest, SelectsFindsAndSuggests) {
 TEST(SuggestTest, NamesTheThreeNearestAndNothingFarFetched) {
   EXPECT_EQ(suggest("mian", {"main", "dev"}), "did you mean 'main'?");
   EXPECT_EQ(suggest("v1", {"v2", "v3", "v4", "v5"}), "did you mean 'v2', 'v3', 'v4'?");
+  EXPECT_EQ(suggest("nrom", {"ndim", "norm"}), "did you mean 'norm', 'ndim'?");
+  EXPECT_EQ(suggest("w", {"b", "low", "model/w"}), "did you mean 'model/w'?");
   EXPECT_EQ(suggest("zzzz", {"main", "dev"}), "");
   EXPECT_EQ(suggest("", {"main"}), "");
   EXPECT_EQ(suggest(std::string(300, 'a'), {"main"}), "");
