@@ -1,6 +1,7 @@
 #include "tools/command_line.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
@@ -117,6 +118,25 @@ void add_looking(CLI::App& app, CommandLine& line) {
     verb.add_option("--slice", a.slice, "part of it, e.g. 0:4,:")->type_name("RANGES");
     verb.add_flag("--raw", a.raw, "bytes instead of text");
   });
+}
+
+void add_sql(CLI::App& app, CommandLine& line) {
+  bind<SqlArguments>(add_verb(app, "sql", "Looking"), line, run_sql, [](CLI::App& verb, SqlArguments& a) {
+    verb.add_option("STATEMENT", a.statement, "SELECT ...; several, with ; between")->type_name("");
+    verb.add_option("-f,--file", a.file, "statements from a file; - for standard input")->type_name("FILE");
+    verb.add_option("--mode", a.mode, "box, csv, json, jsonl, markdown, line or list")->type_name("MODE");
+    verb.add_flag("--csv", a.csv, "as --mode csv");
+    verb.add_option("--timeout", a.timeout_s, "give a statement up after so many seconds")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("SECONDS");
+    verb.add_option("--max-memory", a.max_memory_bytes, "what a statement may take: 512M, 2G; 1G unless told")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("SIZE");
+  });
+}
+
+void add_repl(CLI::App& app, CommandLine& line) {
+  bind<ReplArguments>(add_verb(app, "repl", "Looking"), line, run_repl, [](CLI::App&, ReplArguments&) {});
 }
 
 void add_globals(CLI::App& app, CommandLine& line) {
@@ -401,6 +421,8 @@ void declare(CLI::App& app, CommandLine& line) {
   add_files(app, line);
   add_looking(app, line);
   add_globals(app, line);
+  add_sql(app, line);
+  add_repl(app, line);
   add_history(app, line);
   add_space(app, line);
   add_stores(app, line);
@@ -456,6 +478,9 @@ void parse(CLI::App& app, CommandLine& line, int argc, const char* const* argv) 
     }
     const CLI::App& verb = innermost_verb(app);
     throw_usage(error.what(), "", help_on(verb));
+  }
+  if (!line.run && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
+    line.run = [&line](Output& output) { return run_repl(line.globals, {}, output); };
   }
   if (!line.run) throw_usage("which verb?", "", fmt::format("one of: {}", fmt::join(verb_names(app), ", ")));
 }

@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "tenon/error.h"
-#include "tools/slice.h"
+#include "tenon/slice.h"
 #include "tools/text.h"
 
 namespace tenon::tools {
@@ -250,7 +250,7 @@ Selection::Selection(const TensorRow& row)
       stride_(row.stride.begin(), row.stride.end()) {}
 
 void Selection::slice(std::string_view text) {
-  const std::vector<Range> ranges = parse_slice(text, shape_);
+  const std::vector<SliceRange> ranges = parse_slice(text, shape_);
   std::vector<std::int64_t> shape, stride;
   std::uint64_t first = first_;
   for (std::size_t d = 0; d < ranges.size(); ++d) {

@@ -59,7 +59,7 @@ class Selection {
  public:
   explicit Selection(const TensorRow& row);
 
-  // Narrows to "0:4,:,-1,::2" (see slice.h). REQUIRES: the tensor lies within its slot. Throws invalid_argument.
+  // Narrows to "0:4,:,-1,::2" (see tenon/slice.h). REQUIRES: the tensor lies within its slot. Throws invalid_argument.
   void slice(std::string_view text);
 
   DType dtype() const noexcept { return dtype_; }

@@ -48,6 +48,8 @@ int exit_code_of(ErrorKind kind) noexcept {
       return exit_code::usage;
     case ErrorKind::corrupt:
       return exit_code::damage;
+    case ErrorKind::interrupted:
+      return exit_code::interrupted;
     default:
       return exit_code::failed;
   }

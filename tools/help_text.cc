@@ -47,6 +47,46 @@ Examples:
   tenon import stream.bin --offset 4096            # a file of torch within another
 
 Exit codes: 0 all imported, 1 none, 3 some, 14 the ref moved meanwhile.)"},
+    {"sql", "Ask in SQL",
+     R"help(Runs SQLite's SQL over the history of the store, its tensors' values, and foreign files. It only reads.
+
+  snapshots refs tensors slots storages segments attachments workers   everything there is
+  tensors(rev) log(rev) scalars(rev) diff(a, b) elements(rev, path[, slice])
+  history(ref[, path or glob]) history_scalars(ref[, pattern])
+  read_pt(path) read_safetensors(path) read_npz(path)                   files that are in no store
+  at slice quantile histogram dot cosine distance max_abs_diff changed_share   functions of the column `tensor`
+  median percentile sparkline REGEXP
+
+docs/sql.md lists every column; docs/questions.md has questions with their statements. EXPLAIN tells how a statement
+is answered. --json prints one object {"schema":"sql/1","columns":[...],"rows":[[...]]} for each statement.
+
+Examples:
+  tenon sql "SELECT name, norm FROM tensors('main') ORDER BY norm DESC LIMIT 5"
+  tenon sql "SELECT step, norm, delta_norm FROM history('main', 'model/fc.weight')" --csv
+  tenon sql "SELECT name, dtype, shape FROM read_safetensors('model.safetensors')"
+  tenon sql -f report.sql --json --timeout 10
+
+Exit codes: 0 answered, 1 failed, or a limit was met, 2 not a statement, 130 interrupted.)help"},
+    {"repl", "Ask in SQL, one question after the other",
+     R"help(At a terminal: Tab completes SQL, columns, tensors, refs and commands; a statement goes on until its semicolon;
+history is kept in $XDG_STATE_HOME/tenon; what is longer than the screen goes to $PAGER (less). Ctrl-C ends what runs,
+or gives up the line; Ctrl-D ends the REPL. `tenon` alone does the same. It only reads.
+
+  .help [NAME]          commands, tables, columns and functions
+  .tables  .schema [TABLE]
+  .mode MODE            box, csv, json, jsonl, markdown, line or list
+  .once FILE  .output [FILE]  .read FILE  .timer on|off  .explain SELECT ...
+  .use REV              what the next ones and Tab take where no rev is named
+  .log [REV]  .diff A [B]  .tree [REV[:PREFIX]]  .hist REV:NAME
+  .plot SELECT ...      curves: x is the first column, y the others
+
+Without a terminal it reads statements and commands from standard input, tells errors and goes on.
+
+Examples:
+  tenon repl
+  tenon repl < questions.sql
+
+Exit codes: 0 ok, 1 a statement from a file failed, 10 there is no such store.)help"},
     {"export", "Write a snapshot as a file for other programs",
      R"(The format goes by the ending of OUT, or --format. Digests are checked on the way, and OUT appears only when it is
 complete; a file that is there is replaced and its permissions kept, behind a link, too. A device, a pipe, and what

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2034
 # What the project needs from the system (Debian's names), and how it is installed. Sourced by quickstart and check.
 
-build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-dev libdeflate-dev libfmt-dev libhwy-dev
-  liblmdb-dev libxxhash-dev nlohmann-json3-dev pybind11-dev python3-dev zlib1g-dev)
+build_packages=(g++ meson ninja-build pkg-config python3 libboost-dev libcli11-dev libdeflate-dev libedit-dev libfmt-dev
+  libhwy-dev liblmdb-dev libre2-dev libsqlite3-dev libxxhash-dev nlohmann-json3-dev pybind11-dev python3-dev zlib1g-dev)
 # python3-torch is torch 1.13, which judges the files of its time.
 # clang-19 has libFuzzer; g++ has none, and clang 14 fails at libstdc++'s <ranges>.
-test_packages=(clang-19 clang-format clang-tidy cmake libbenchmark-dev libclang-rt-19-dev libgmock-dev libgtest-dev python3-torch
-  python3-venv strace)
+test_packages=(clang-19 clang-format clang-tidy cmake libbenchmark-dev libclang-rt-19-dev libgmock-dev libgtest-dev
+  python3-torch python3-venv strace tmux)
 
 is_installed() {
   [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2> /dev/null) == installed ]]

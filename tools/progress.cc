@@ -71,6 +71,8 @@ void check_interrupt() {
     throw Interrupted{signal_exit_base + interrupting_signal.load()};
 }
 
+void forget_interrupt() { interrupt_requested.store(false); }
+
 Progress::Progress(std::string label, bool quiet)
     : label_(std::move(label)),
       visible_(!quiet && is_drawable()),
@@ -81,7 +83,7 @@ Progress::Progress(std::string label, bool quiet)
 
 Progress::~Progress() {
   polling_depth.fetch_sub(1);
-  if (drawn_) write_error("\r\x1b[K");
+  clear();
 }
 
 std::function<void(const tenon::Progress&)> Progress::callback() {
@@ -90,16 +92,30 @@ std::function<void(const tenon::Progress&)> Progress::callback() {
 
 void Progress::report(const tenon::Progress& progress) {
   check_interrupt();
-  if (!visible_) return;
   const Clock::time_point now = Clock::now();
-  if (now < next_draw_) return;
-  next_draw_ = now + draw_interval;
-  draw(progress, now);
+  if (is_due(now)) draw(render(label_, progress, std::chrono::duration<double>(now - begin_).count()));
 }
 
-void Progress::draw(const tenon::Progress& progress, Clock::time_point now) {
-  const double seconds = std::chrono::duration<double>(now - begin_).count();
-  write_error(fmt::format("\r{}\x1b[K", render(label_, progress, seconds)));
+void Progress::report_time() {
+  check_interrupt();
+  const Clock::time_point now = Clock::now();
+  if (!is_due(now)) return;
+  draw(fmt::format("{}  {:.1f} s", label_, std::chrono::duration<double>(now - begin_).count()));
+}
+
+void Progress::clear() {
+  if (drawn_) write_error("\r\x1b[K");
+  drawn_ = false;
+}
+
+bool Progress::is_due(Clock::time_point now) {
+  if (!visible_ || now < next_draw_) return false;
+  next_draw_ = now + draw_interval;
+  return true;
+}
+
+void Progress::draw(const std::string& line) {
+  write_error(fmt::format("\r{}\x1b[K", line));
   drawn_ = true;
 }
 

@@ -22,6 +22,8 @@ struct Interrupted {
 void install_signal_handlers();
 // Throws Interrupted if Ctrl-C was pressed while a Progress lives.
 void check_interrupt();
+// After what Ctrl-C was meant for has ended: what comes next runs.
+void forget_interrupt();
 
 class Progress {
  public:
@@ -35,10 +37,15 @@ class Progress {
   std::function<void(const tenon::Progress&)> callback();
   // Throws Interrupted.
   void report(const tenon::Progress& progress);
+  // The same where nobody knows how much there is to do: tells the time since the beginning.
+  void report_time();
+  // Takes away what is drawn, for other output to stand there.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
-  void draw(const tenon::Progress& progress, Clock::time_point now);
+  bool is_due(Clock::time_point now);
+  void draw(const std::string& line);
 
   std::string label_;
   bool visible_;

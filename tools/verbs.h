@@ -183,6 +183,20 @@ struct RepairArguments {
 };
 int run_repair(const Globals& globals, const RepairArguments& arguments, Output& output);
 
+struct SqlArguments {
+  std::string statement;
+  std::string file;  // with statements; "-": standard input
+  std::string mode = "box";
+  bool csv = false;
+  double timeout_s = 0;                // 0: none
+  std::uint64_t max_memory_bytes = 0;  // 0: as QueryLimits has it
+};
+int run_sql(const Globals& globals, const SqlArguments& arguments, Output& output);
+
+struct ReplArguments {};
+// Statements and dot commands from a terminal or, without one, from standard input.
+int run_repl(const Globals& globals, const ReplArguments& arguments, Output& output);
+
 struct PsArguments {
   std::optional<double> every_s;  // shown again and again
   std::uint64_t count = UINT64_MAX;
