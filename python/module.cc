@@ -9,6 +9,7 @@
 #include "python/joint.h"
 #include "python/live.h"
 #include "python/loader.h"
+#include "python/query.h"
 #include "python/saver.h"
 #include "python/torch_tensors.h"
 #include "tenon/error.h"
@@ -279,6 +280,7 @@ PYBIND11_MODULE(_core, module) {
   bind_store(module);
   bind_saver(module);
   bind_joint(module);
+  bind_query(module);
   module.def("name_of", name_of);
   module.attr("__version__") = TENON_VERSION;
 }

@@ -26,12 +26,13 @@ from .errors import (BusyError, ConflictError, CorruptError, Error, FullError, I
 from .files import load_file, save_file
 from .handle import Handle
 from .live import Subscription, Watch, WeightSet, WeightSwap
+from .query import Result
 from .store import Snapshot, Store, load, open, save
 
 __all__ = [
     "BusyError", "Change", "CheckpointManager", "CommitResult", "ConflictError", "CorruptError", "DiskUsage", "Error",
     "FullError", "GcReport", "Handle", "InvalidArgumentError", "LimitError", "NoStoreError", "NotFoundError",
-    "PendingSave", "Ref", "ReflogEntry", "Retention", "Snapshot", "SnapshotInfo", "Store", "StoreIOError",
+    "PendingSave", "Ref", "ReflogEntry", "Result", "Retention", "Snapshot", "SnapshotInfo", "Store", "StoreIOError",
     "Subscription", "TooNewError", "UnsupportedError", "UntrustedError", "VerifyReport", "Watch", "WeightSet",
     "WeightSwap", "__version__", "load", "load_file", "open",
     "save", "save_file",

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Union, overload
+from typing import Any, Callable, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Tuple, Union, overload
 
 from . import _core, _saving
 from ._background import BackgroundWriter, PendingSave
@@ -18,6 +18,7 @@ from ._tips import Tips
 from .errors import ConflictError, InvalidArgumentError, NoStoreError
 from .handle import Handle
 from .live import Subscription, Watch
+from .query import Function, Result, query
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -100,6 +101,7 @@ class Store:
         self._opened = _core.Store.open(self.path) if core is None else core
         self._pid = os.getpid()
         self._is_closed = False
+        self._functions: Dict[str, Tuple[int, Function]] = {}
         self._max_in_flight = max_in_flight
         self._writer: Optional[BackgroundWriter] = None
         self._tips = Tips()
@@ -362,6 +364,21 @@ class Store:
     def bundle(self, rev: str, out: PathLike) -> None:
         """Writes one snapshot as a single-file, read-only store, digests checked. Replaces nothing."""
         self._core().bundle(rev, os.fspath(out))
+
+    def sql(self, statement: str, *, timeout: float = 0) -> Result:
+        """Asks in SQL (docs/sql.md): ``store.sql("SELECT name, norm FROM tensors('main')").df()``.
+
+        Reads only. ``timeout`` in seconds, over all rows; 0 is none: beyond it tenon.LimitError. What is wrong with the
+        statement raises tenon.InvalidArgumentError with ``offset``, the byte where it is wrong, if that is known.
+        """
+        return query(self._core(), statement, timeout, self._functions)
+
+    def register_function(self, name: str, function: Function, argument_count: int = -1) -> None:
+        """Makes ``function`` one of SQL for this store object's statements; -1: any number of arguments.
+
+        It gets None, int, float, str or bytes and returns one of them (or bool). What it raises ends the statement.
+        """
+        self._functions[name] = (argument_count, function)
 
     def verify(self, read_data: bool = False) -> VerifyReport:
         """Looks at every checksum, with ``read_data`` at every byte. Damage is reported, not raised."""
