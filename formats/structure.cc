@@ -279,6 +279,8 @@ bool append_literal(const PickleGraph& graph, NodeId key, std::string& out, int 
   return out.size() <= max_literal_bytes;
 }
 
+}  // namespace
+
 PathKey path_key(const PickleGraph& graph, NodeId key, std::size_t position) {
   if (graph.kind(key) == PickleKind::string) return std::string(graph.text(key));
   if (graph.kind(key) == PickleKind::integer) return graph.integer(key);
@@ -286,6 +288,13 @@ PathKey path_key(const PickleGraph& graph, NodeId key, std::size_t position) {
   if (append_literal(graph, key, literal)) return OtherKey{std::move(literal)};
   return OtherKey{fmt::format("value {}", position)};
 }
+
+std::string literal_of(const PickleGraph& graph, NodeId node) {
+  std::string literal;
+  return append_literal(graph, node, literal) ? literal : std::string();
+}
+
+namespace {
 
 // Keys are walked, too: a tensor, or something that holds one, may be a key.
 Child Walker::pair_at(std::span<const NodeId> pairs, std::size_t position) const {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "formats/pickle.h"
+#include "tenon/name.h"
 
 namespace tenon {
 
@@ -62,6 +63,11 @@ std::vector<std::byte> encode_structure(const PickleGraph& graph);
 // identity does not depend on how the encoder shared them. Throws corrupt for a row that is not below `row_count`.
 PickleGraph decode_structure(std::span<const std::byte> bytes, std::uint32_t row_count,
                              const std::function<std::uint32_t(std::uint32_t)>& canonical);
+
+// What names the value of a dict under that key, its `position`-th.
+PathKey path_key(const PickleGraph& graph, NodeId key, std::size_t position);
+// As Python would write it; empty for what has no short literal.
+std::string literal_of(const PickleGraph& graph, NodeId node);
 
 // The graph as indented text, one line per value; `describe_row` says what a tensor is. What is shared is shown once.
 std::string describe_graph(const PickleGraph& graph, const std::function<std::string(std::uint32_t row)>& describe_row);

@@ -57,6 +57,7 @@ TARGETS = {target.name: target for target in [
     Target("journal", 4 << 10),
     Target("head", 512),
     Target("superblock", 512),
+    Target("sql", 512, "sql.dict"),
 ]}
 
 # A file must be refused, or read, within a second, and within 64 MiB beside itself; the sanitizers multiply both.

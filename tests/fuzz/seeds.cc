@@ -240,6 +240,20 @@ void add_texts(Seeds& seeds) {
                            "model/module.fc._orig_mod.weight"})
     seeds.add("names", std::string_view(text));
   for (const char* text :
+       {"SELECT name, norm FROM tensors('main') WHERE name GLOB 'w*' ORDER BY name DESC LIMIT 2",
+        "SELECT step, delta_norm, at(tensor, 0, 1) FROM history('main', 'w')",
+        "SELECT name, change, max_abs_diff FROM diff('main~1', 'main') WHERE change <> 'same'",
+        "SELECT i, max(value) FROM elements('main', 'w', ':,::2') GROUP BY i",
+        "SELECT r.name, count(*) FROM refs r LEFT JOIN tensors t ON t.rev = r.name GROUP BY 1",
+        "SELECT name FROM tensors WHERE name = 'w' AND step = 1 OR storage_id IN (SELECT storage_id FROM slots)",
+        "SELECT sparkline(norm), percentile(norm, 50) FROM history('main') WHERE name REGEXP '^w'",
+        "SELECT quantile(tensor, 0.5), histogram(tensor, 3), slice(tensor, ':2') FROM tensors('best:w')",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n",
+        "EXPLAIN SELECT * FROM snapshots s JOIN tensors t USING (snapshot_id)", "ATTACH '/tmp/x' AS x",
+        "SELECT meta->>'loss', freed_bytes FROM log ORDER BY step", "SELECT * FROM read_npz('none.npz')",
+        "SELECT snapshot_count, file_bytes FROM storages, segments USING (segment_id)"})
+    seeds.add("sql", std::string_view(text));
+  for (const char* text :
        {R"({"safetensors":{"format":"pt","k":"\u00e9\ud83d\ude00"},"n":[1,2.5e3,-1,null,true,"x"]})",
         R"({"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", "[[[[]]]]", "18446744073709551615"})
     seeds.add("json", std::string_view(text));
