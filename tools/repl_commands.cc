@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "tenon/query.h"
 #include "tools/text.h"
@@ -61,16 +62,6 @@ std::string help_of_column(std::string_view name) {
               {.what = fmt::format("no {} '{}'", what, name), .hint = suggestion(close_matches(name, known))});
 }
 
-std::vector<std::string> all_topics() {
-  std::vector<std::string> topics = command_names();
-  for (const SqlTableInfo& table : Session::tables()) {
-    topics.push_back(table.name);
-    for (const SqlColumnInfo& column : table.columns) topics.push_back(column.name);
-  }
-  for (const SqlFunctionInfo& function : Session::functions()) topics.push_back(function.name);
-  return topics;
-}
-
 }  // namespace
 
 const std::vector<ReplCommand>& repl_commands() {
@@ -108,6 +99,17 @@ CommandArgument command_argument(std::string_view name) noexcept {
   return found == repl_commands().end() ? CommandArgument::none : found->argument;
 }
 
+std::vector<std::string> help_topics() {
+  std::set<std::string> topics;
+  for (const std::string& name : command_names()) topics.insert(name);
+  for (const SqlTableInfo& table : Session::tables()) {
+    topics.insert(table.name);
+    for (const SqlColumnInfo& column : table.columns) topics.insert(column.name);
+  }
+  for (const SqlFunctionInfo& function : Session::functions()) topics.insert(function.name);
+  return {topics.begin(), topics.end()};
+}
+
 std::string repl_help(std::string_view topic) {
   if (topic.empty()) return help_of_all();
   std::string text;
@@ -125,7 +127,7 @@ std::string repl_help(std::string_view topic) {
     }
   }
   text += help_of_column(topic);
-  if (text.empty()) throw_unknown("help on", topic, all_topics());
+  if (text.empty()) throw_unknown("help on", topic, help_topics());
   return text;
 }
 

@@ -23,6 +23,8 @@ std::vector<std::string> command_names();
 // none for what is no command.
 CommandArgument command_argument(std::string_view name) noexcept;
 
+// Commands, tables, columns and functions: what there is help on.
+std::vector<std::string> help_topics();
 // Help in lines: of everything, or of one command, table, column or function. Throws not_found naming close matches.
 std::string repl_help(std::string_view topic);
 // The columns of one table, or of all: "" says all. Throws not_found.

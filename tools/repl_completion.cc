@@ -45,17 +45,56 @@ Completion among(const std::vector<std::string>& all, std::string_view line, std
   return completion;
 }
 
-// Where an open quote's text begins in `text`, outside of comments; nullopt if none is open.
+// Where the text of an open '...' begins in `text`, outside of comments and "..."; nullopt if none is open.
 std::optional<std::size_t> open_quote(std::string_view text) {
-  std::optional<std::size_t> begin;
+  char quote = 0;
+  std::size_t begin = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\'') {
-      begin = begin ? std::nullopt : std::optional(i + 1);
-    } else if (!begin && text.substr(i, 2) == "--") {
+    if (quote != 0) {
+      if (text[i] != quote) continue;
+      const bool is_doubled = text.substr(i + 1, 1) == text.substr(i, 1);
+      is_doubled ? void(++i) : void(quote = 0);
+    } else if (text[i] == '\'' || text[i] == '"') {
+      quote = text[i];
+      begin = i + 1;
+    } else if (text.substr(i, 2) == "--") {
       i = std::min(text.find('\n', i), text.size());
     }
   }
-  return begin;
+  return quote == '\'' ? std::optional(begin) : std::nullopt;
+}
+
+// As it stands between quotes of SQL.
+std::string doubled_quotes(std::string_view text) {
+  std::string quoted;
+  for (const char c : text) quoted.append(c == '\'' ? 2 : 1, c);
+  return quoted;
+}
+
+bool takes_rev(std::string_view name) {
+  return std::ranges::any_of(Session::tables(), [&](const SqlTableInfo& table) {
+    return table.name == name && !table.arguments.empty() && !begins_with(name, "read_");
+  });
+}
+
+// The rev that the last table of `text` is asked for, as 'odd' in "FROM tensors('odd') WHERE name = '".
+std::optional<std::string> named_rev(std::string_view text) {
+  for (std::size_t at = text.size(); (at = text.substr(0, at).rfind("('")) != std::string_view::npos;) {
+    const std::string_view head = text.substr(0, at);
+    const std::size_t begin = at + 2, end = text.find('\'', begin);
+    if (end == std::string_view::npos || !takes_rev(lower(head.substr(word_begin(head))))) continue;
+    return split_target(text.substr(begin, end - begin)).rev;
+  }
+  return std::nullopt;
+}
+
+// Whether a table has to come where `text` ends.
+bool is_after_from(std::string_view text) {
+  const std::size_t last = text.find_last_not_of(" \t\n");
+  if (last == std::string_view::npos || last + 1 == text.size()) return false;
+  text = text.substr(0, last + 1);
+  const std::string word = lower(text.substr(word_begin(text)));
+  return word == "from" || word == "join";
 }
 
 // The function whose argument begins at the end of `text` (before its quote), and whether it is the first one.
@@ -85,6 +124,12 @@ std::vector<std::string> entries_of(const std::filesystem::path& folder) {
     names.push_back(entry->path().filename().string() + (entry->is_directory(unknown) ? "/" : ""));
   }
   std::ranges::sort(names);
+  return names;
+}
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const SqlTableInfo& table : Session::tables()) names.push_back(table.name);
   return names;
 }
 
@@ -141,12 +186,8 @@ Completion ReplCompletion::in_command(std::string_view line) {
       return among({"box", "csv", "json", "jsonl", "line", "list", "markdown"}, line, word);
     case CommandArgument::on_off:
       return among({"off", "on"}, line, word);
-    case CommandArgument::topic: {
-      std::vector<std::string> topics = command_names();
-      for (const SqlTableInfo& table : Session::tables()) topics.push_back(table.name);
-      for (const SqlFunctionInfo& function : Session::functions()) topics.push_back(function.name);
-      return among(topics, line, word);
-    }
+    case CommandArgument::topic:
+      return among(help_topics(), line, word);
     case CommandArgument::sql:
       break;
   }
@@ -158,10 +199,12 @@ Completion ReplCompletion::in_sql(std::string_view before, std::string_view line
   if (const auto quote = open_quote(all)) {
     if (*quote < before.size()) return {};
     const Call call = call_at(std::string_view(all).substr(0, *quote - 1));
-    return in_quotes(line, *quote - before.size(), call.callee, call.is_first);
+    const std::string rev = named_rev(std::string_view(all).substr(0, *quote - 1)).value_or(rev_);
+    return in_quotes(line, *quote - before.size(), {.callee = call.callee, .is_first = call.is_first, .rev = rev});
   }
   const std::size_t begin = word_begin(line);
   const std::string typed = lower(line.substr(begin));
+  if (is_after_from(std::string_view(all).substr(0, before.size() + begin))) return among(table_names(), line, begin);
   if (typed.empty()) return {};
   Completion completion{.begin = begin};
   for (auto word = words_.lower_bound(typed); word != words_.end() && begins_with(word->first, typed); ++word) {
@@ -170,12 +213,12 @@ Completion ReplCompletion::in_sql(std::string_view before, std::string_view line
   return completion;
 }
 
-Completion ReplCompletion::in_quotes(std::string_view line, std::size_t begin, std::string_view callee, bool is_first) {
-  if (begins_with(callee, "read_")) return files(line, begin);
-  const bool takes_rev = std::ranges::any_of(
-      Session::tables(), [&](const SqlTableInfo& table) { return table.name == callee && !table.arguments.empty(); });
-  if (takes_rev && (is_first || callee == "diff")) return among(revs(), line, begin);
-  Completion completion = among(tensors(rev_), line, begin);
+Completion ReplCompletion::in_quotes(std::string_view line, std::size_t begin, const Quoted& quoted) {
+  if (begins_with(quoted.callee, "read_")) return files(line, begin);
+  if (takes_rev(quoted.callee) && (quoted.is_first || quoted.callee == "diff")) return among(revs(), line, begin);
+  std::vector<std::string> names = tensors(quoted.rev);
+  std::ranges::transform(names, names.begin(), doubled_quotes);
+  Completion completion = among(names, line, begin);
   if (completion.candidates.empty()) return target(line, begin);
   return completion;
 }

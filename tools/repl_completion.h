@@ -24,7 +24,12 @@ class ReplCompletion {
  private:
   Completion in_command(std::string_view line);
   Completion in_sql(std::string_view before, std::string_view line);
-  Completion in_quotes(std::string_view line, std::size_t begin, std::string_view callee, bool is_first);
+  struct Quoted {
+    std::string callee{};   // whose argument it is; empty for a value that is compared
+    bool is_first = false;  // argument
+    std::string rev{};      // whose tensors it may name
+  };
+  Completion in_quotes(std::string_view line, std::size_t begin, const Quoted& quoted);
   std::vector<std::string> revs() const;
   std::vector<std::string> tensors(const std::string& rev);
   // "REV", or "REV:NAME" from the colon on.

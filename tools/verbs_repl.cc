@@ -67,6 +67,20 @@ std::optional<std::filesystem::path> history_path() {
                                             .hint = suggestion(close_matches(command, command_names()))});
 }
 
+struct Command {
+  std::string name;  // ".plot"
+  std::string argument;
+};
+
+Command split_command(std::string_view line) {
+  const std::size_t space = std::min(line.find_first_of(" \t"), line.size());
+  Command command{.name = std::string(line.substr(0, space)), .argument = std::string(trimmed(line.substr(space)))};
+  // `;` ends statements, and out of habit commands.
+  if (command_argument(command.name) != CommandArgument::file && command.argument.ends_with(';'))
+    command.argument.pop_back();
+  return command;
+}
+
 std::optional<double> number(const SqlValue& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
   if (const auto* real = std::get_if<double>(&value)) return *real;
@@ -159,8 +173,12 @@ class Repl {
 
   // One line of input: a command, or a part of a statement.
   void take(const std::string& line) {
-    if (statement_.empty() && trimmed(line).substr(0, 1) == ".")
-      return attempt(trimmed(line), [&] { command(trimmed(line)); });
+    if (statement_.empty() && trimmed(line).substr(0, 1) == ".") {
+      const Command asked = split_command(trimmed(line));
+      // An error has its place in the statement that a command was given.
+      const bool is_sql = command_argument(asked.name) == CommandArgument::sql;
+      return attempt(is_sql ? std::string_view(asked.argument) : trimmed(line), [&] { command(asked); });
+    }
     if (statement_.empty() && trimmed(line).empty()) return;
     statement_ += line + "\n";
     if (Session::is_complete(statement_)) ask(std::exchange(statement_, {}));
@@ -243,14 +261,9 @@ class Repl {
     show([&](const SqlFormat&, const Write& write) { write(text); });
   }
 
-  void command(std::string_view line) {
-    const std::size_t space = line.find(' ');
-    const std::string name(line.substr(0, space));
-    std::string argument(space == std::string_view::npos ? "" : trimmed(line.substr(space)));
-    // `;` ends statements, and out of habit commands.
-    if (command_argument(name) != CommandArgument::file && !argument.empty() && argument.back() == ';')
-      argument.pop_back();
-    if (!state_command(name, argument) && !view_command(name, argument)) throw_usage(name);
+  void command(const Command& asked) {
+    if (!state_command(asked.name, asked.argument) && !view_command(asked.name, asked.argument))
+      throw_usage(asked.name);
   }
 
   // What changes how the REPL goes on. False for other commands.

@@ -21,7 +21,7 @@ ENDLESS = "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELEC
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Two snapshots of three tensors; `scalar` steps from 1 to 2."""
+    """Two snapshots of three tensors on main; `scale` steps from 1 to 2. On odd, a name with a quote in it."""
     folder = tmp_path_factory.mktemp("repl")
     path = folder / "run.tenon"
     subprocess.run([TENON, "init", path, "--relaxed"], check=True, capture_output=True)
@@ -31,6 +31,8 @@ def store(tmp_path_factory):
                    folder / "m.pt")
         subprocess.run([TENON, "--store", path, "import", folder / "m.pt", "--step", str(step)], check=True,
                        capture_output=True)
+    torch.save({"it's": torch.ones(3), "other": torch.ones(2)}, folder / "odd.pt")
+    subprocess.run([TENON, "--store", path, "import", folder / "odd.pt", "--ref", "odd"], check=True, capture_output=True)
     return path
 
 
@@ -53,9 +55,8 @@ class Terminal:
         self.run("send-keys", *names)
 
     def type(self, text):
-        if text.endswith(";"):
-            text = text[:-1] + "\\;"  # which would end tmux's command otherwise
-        self.run("send-keys", "-l", text)
+        # A semicolon at the end is tmux's own, unless it is escaped.
+        self.run("send-keys", "-l", text[:-1] + "\\;" if text.endswith(";") else text)
 
     def enter(self, text):
         self.type(text)
@@ -139,6 +140,16 @@ def test_tab_lists_what_it_could_be(start):
     terminal.type("SELECT * FROM tensors('main') WHERE name = 'layers.0.")
     terminal.keys("Tab")
     terminal.wait("layers.0.bias", "layers.0.weight")
+
+
+def test_tab_knows_the_rev_that_a_statement_names_and_doubles_quotes(start):
+    terminal = start()
+    terminal.type("SELECT numel FROM tensors('odd') WHERE name = 'it")
+    terminal.keys("Tab")
+    terminal.wait("'it''s")
+    terminal.keys("Tab")  # what is typed counts as it stands in quotes
+    terminal.enter("';")
+    terminal.wait("numel", "3")
 
 
 def test_tab_completes_commands_and_their_arguments(start):
@@ -281,6 +292,14 @@ def test_an_error_in_a_file_is_told_and_the_rest_runs(store):
     assert "nothing" in done.stderr and "no command '.bogus'" in done.stderr
 
 
+def test_an_error_of_a_command_points_into_its_statement(store):
+    done = feed(store, ".plot  SELECT step, nrom FROM history('main', 'scale');\n")
+    assert done.stderr == ("no such column: nrom\n"
+                           "  SELECT step, nrom FROM history('main', 'scale')\n"
+                           "               ^\n"
+                           "hint: did you mean 'norm', 'ndim'?\n")
+
+
 def test_once_and_output_send_results_to_files(store, tmp_path):
     done = feed(store, f".mode list\n.once {tmp_path}/one\nSELECT 1;\nSELECT 2;\n.output {tmp_path}/rest\nSELECT 3;\n"
                        f"SELECT 4;\n.output\nSELECT 5;\n")
@@ -312,8 +331,8 @@ def test_use_decides_what_commands_show(store):
     assert done.returncode == 1 and "nonsense" in done.stderr
 
 
-def test_without_a_store_sql_still_answers(tmp_path):
+def test_without_a_store_sql_still_answers(lone_folder, tmp_path):
     done = subprocess.run([TENON, "repl"], input=".mode list\nSELECT 1 + 1;\n.log\n", capture_output=True, text=True,
-                          cwd=tmp_path, env=environment(tmp_path), check=False)
+                          cwd=lone_folder.path, env=environment(tmp_path), check=False)
     assert done.stdout == "2\n"
     assert done.returncode == 1
