@@ -191,6 +191,16 @@ std::string elide_middle(std::string_view text, std::size_t width) {
   return fmt::format("{}…{}", text.substr(0, prefix_bytes(text, head)), text.substr(suffix_begin(text, tail)));
 }
 
+std::string elide_begin(std::string_view text, std::size_t width) {
+  if (width == 0 || display_width(text) <= width) return width == 0 ? "" : std::string(text);
+  return fmt::format("…{}", text.substr(suffix_begin(text, width - 1)));
+}
+
+std::string elide_end(std::string_view text, std::size_t width) {
+  if (width == 0 || display_width(text) <= width) return width == 0 ? "" : std::string(text);
+  return fmt::format("{}…", text.substr(0, prefix_bytes(text, width - 1)));
+}
+
 std::string pad_right(std::string_view text, std::size_t width) {
   const std::size_t characters = display_width(text);
   return std::string(text) + std::string(width > characters ? width - characters : 0, ' ');

@@ -28,6 +28,8 @@ std::string_view kind_name(TensorKind kind);
 std::size_t display_width(std::string_view text);
 // At most `width` columns, the middle replaced by an ellipsis: both ends of a tensor's name matter.
 std::string elide_middle(std::string_view text, std::size_t width);
+std::string elide_begin(std::string_view text, std::size_t width);
+std::string elide_end(std::string_view text, std::size_t width);
 std::string pad_right(std::string_view text, std::size_t width);
 std::string pad_left(std::string_view text, std::size_t width);
 

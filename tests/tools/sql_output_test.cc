@@ -39,7 +39,7 @@ TEST(SqlMode, IsKnownByItsName) {
 TEST(SqlBox, ElidesTheMiddleRows) {
   std::uint64_t count = 0;
   EXPECT_EQ(print(numbers(9), {.rows_max = 4}, &count),
-            "┌───┐\n│ i │\n├───┤\n│ 1 │\n│ 2 │\n│ … │\n│ 8 │\n│ 9 │\n└───┘\n");
+            "┌───┐\n│ i │\n├───┤\n│ 1 │\n│ 2 │\n│ … │\n│ 8 │\n│ 9 │\n└───┘\n9 rows, 4 shown\n");
   EXPECT_EQ(count, 9u);
 }
 
@@ -57,6 +57,31 @@ TEST(SqlBox, IsFittedToTheTerminal) {
   EXPECT_NE(text.find("…"), std::string::npos);
 }
 
+TEST(SqlBox, LeavesOutTheMiddleColumnsThatDoNotFit) {
+  EXPECT_EQ(print("SELECT 'first' AS a, 'second' AS b, 'third' AS c, 'last' AS d", {.columns = 21}),
+            "┌───────┬───┬──────┐\n│ a     │ … │ d    │\n├───────┼───┼──────┤\n│ first │ … │ last │\n"
+            "└───────┴───┴──────┘\n4 columns, 2 shown; mode line shows all\n");
+}
+
+TEST(SqlBox, CutsWideColumnsBeforeItLeavesOneOut) {
+  const std::string text =
+      print("SELECT printf('%.*c', 50, 'x') AS wide, printf('%.*c', 50, 'y') AS wider", {.columns = 40});
+  EXPECT_EQ(text.find("shown"), std::string::npos);
+}
+
+TEST(SqlMarkdown, AlignsATitleWithABar) {
+  EXPECT_EQ(print("SELECT 'x' AS \"a|b\"", {.mode = SqlMode::markdown}), "| a\\|b |\n|------|\n| x    |\n");
+}
+
+TEST(SqlJsonLines, KeepEveryColumnOfTheSameName) {
+  EXPECT_EQ(print("SELECT 1 AS a, 2 AS a, 3 AS a", {.mode = SqlMode::jsonl}), "{\"a\":1,\"a:2\":2,\"a:3\":3}\n");
+}
+
+TEST(SqlCsv, AloneNullIsNoEmptyLine) {
+  EXPECT_EQ(print("SELECT NULL AS a UNION ALL SELECT 1", {.mode = SqlMode::csv}), "a\n\"\"\n1\n");
+  EXPECT_EQ(print("SELECT NULL AS a, '' AS b", {.mode = SqlMode::csv}), "a,b\n,\"\"\n");
+}
+
 TEST(SqlBox, HasAHeadWithoutRows) { EXPECT_EQ(print("SELECT 1 AS a WHERE 0", {}), "┌───┐\n│ a │\n├───┤\n└───┘\n"); }
 
 TEST(SqlCsv, EscapesControlCharactersForATerminalOnly) {
@@ -68,8 +93,17 @@ TEST(SqlCsv, EscapesControlCharactersForATerminalOnly) {
 TEST(SqlOutput, OfNothingIsNothing) { EXPECT_EQ(print("-- nothing", {}), ""); }
 
 TEST(SqlError, PointsAtItsLineAndColumn) {
-  EXPECT_EQ(error_text("SELECT 1,\n\tx,\n2"), "no such column: x\n   x,\n   ^\n");
-  EXPECT_EQ(error_text("SELECT 'ü', x"), "no such column: x\n  SELECT 'ü', x\n              ^\n");
+  EXPECT_EQ(error_text("SELECT 1,\n\tzzzz,\n2"), "no such column: zzzz\n   zzzz,\n   ^\n");
+  EXPECT_EQ(error_text("SELECT 'ü', zzzz"), "no such column: zzzz\n  SELECT 'ü', zzzz\n              ^\n");
+}
+
+TEST(SqlError, OfALongLineShowsWhatIsAround) {
+  const std::string text =
+      error_text("SELECT '" + std::string(5000, 'x') + "', nothing, '" + std::string(5000, 'y') + "'");
+  const std::size_t line = text.find("\n  ") + 1, caret = text.find('\n', line) + 1;
+  EXPECT_LE(caret - line, 220u);
+  const std::string shown = text.substr(line, caret - line);
+  EXPECT_EQ(display_width(shown.substr(0, shown.find("nothing"))), text.find('^') - caret);
 }
 
 TEST(SqlError, AtTheEndOfTheStatement) {
