@@ -50,6 +50,8 @@ Output::Output(bool json)
       color_(wants_color(terminal_)),
       columns_(line_width(terminal_)) {}
 
+void Output::measure() { columns_ = line_width(terminal_); }
+
 void Output::write(std::string_view text) {
   if (closed_) return;
   if (buffer_.size() + text.size() > buffer_bytes) flush();

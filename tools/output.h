@@ -24,6 +24,8 @@ class Output {
   bool is_closed() const noexcept { return closed_; }
   // Characters in a line; 0 when nothing needs to be fitted.
   std::size_t columns() const noexcept { return columns_; }
+  // Looks again: somebody may have made the terminal wider.
+  void measure();
 
   void write(std::string_view text);
   void write(std::span<const std::byte> bytes);

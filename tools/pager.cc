@@ -1,6 +1,7 @@
 #include "tools/pager.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -12,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+
+#include "tenon/error.h"
 
 extern char** environ;
 
@@ -71,7 +74,18 @@ std::size_t pageable_lines() {
   return size.ws_row;
 }
 
-Pager::~Pager() { finish(); }
+Pager::~Pager() {
+  try {
+    finish();
+  } catch (const Error&) {  // another one is on its way, and this one's text is for the same terminal
+  }
+}
+
+bool Pager::has_quit() {
+  pollfd reader{.fd = pipe_, .events = 0, .revents = 0};
+  if (is_open() && ::poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR) != 0) is_closed_ = true;
+  return is_closed_;
+}
 
 void Pager::write(std::string_view text) {
   if (is_closed_) return;

@@ -23,6 +23,8 @@ class Pager {
   bool is_open() const noexcept { return pid_ > 0; }
   // Somebody quit the pager before the end.
   bool is_closed() const noexcept { return is_closed_; }
+  // The same while there is nothing to write: asks the pager.
+  bool has_quit();
   // Waits until the pager is quit.
   void finish();
 

@@ -71,7 +71,10 @@ void check_interrupt() {
     throw Interrupted{signal_exit_base + interrupting_signal.load()};
 }
 
-void forget_interrupt() { interrupt_requested.store(false); }
+void forget_interrupt() {
+  if (interrupting_signal.load() != SIGINT) check_interrupt();
+  interrupt_requested.store(false);
+}
 
 Progress::Progress(std::string label, bool quiet)
     : label_(std::move(label)),

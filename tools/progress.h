@@ -22,7 +22,8 @@ struct Interrupted {
 void install_signal_handlers();
 // Throws Interrupted if Ctrl-C was pressed while a Progress lives.
 void check_interrupt();
-// After what Ctrl-C was meant for has ended: what comes next runs.
+// After what Ctrl-C was meant for has ended: what comes next runs. Throws Interrupted if it was another signal, which
+// is meant for the program.
 void forget_interrupt();
 
 class Progress {

@@ -41,7 +41,18 @@ constexpr std::string_view prompt_within = "   ...> ";
 
 using Write = std::function<void(std::string_view)>;
 
-struct PagerQuit {};  // nobody reads the rest
+class Depth {
+ public:
+  explicit Depth(int& depth) : depth_(++depth) {}
+  Depth(const Depth&) = delete;
+  Depth& operator=(const Depth&) = delete;
+  ~Depth() { --depth_; }
+
+ private:
+  int& depth_;
+};
+
+struct NobodyReads {};  // the rest of a result
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t\r\n");
@@ -65,6 +76,12 @@ std::optional<std::filesystem::path> history_path() {
   }
   throw Error(ErrorKind::invalid_argument, {.what = fmt::format("no command '{}'", command),
                                             .hint = suggestion(close_matches(command, command_names()))});
+}
+
+// What people type who look for the way out, or for help. No statement begins like that.
+bool is_command_without_dot(std::string_view line) {
+  if (line.ends_with(';')) line.remove_suffix(1);
+  return line == "quit" || line == "exit" || line == "help";
 }
 
 struct Command {
@@ -133,8 +150,8 @@ class Repl {
     LineEditor editor([this](std::string_view line) { return completion_.complete(statement_, line); });
     if (history) editor.load_history(*history);
     greet();
+    output_.flush();
     while (!is_over_) {
-      output_.flush();
       const EditedLine line = editor.read(std::string(statement_.empty() ? prompt : prompt_within));
       if (line.kind == EditedLine::Kind::cancelled) {
         statement_.clear();
@@ -142,7 +159,10 @@ class Repl {
       }
       if (line.kind == EditedLine::Kind::end) break;
       const std::string whole = statement_ + line.text;
+      const Progress late("", true);  // Ctrl-C that comes when a statement has just ended
       take(line.text);
+      output_.flush();
+      forget_interrupt();
       if (statement_.empty() && !trimmed(whole).empty()) remember(whole, editor, history);
     }
     has_failed_ = false;  // a person has seen it
@@ -166,7 +186,7 @@ class Repl {
   }
 
   void read(std::istream& lines) {
-    for (std::string line; !is_over_ && std::getline(lines, line);) take(line);
+    for (std::string line; !is_over_ && !output_.is_closed() && std::getline(lines, line);) take(line);
     if (!trimmed(statement_).empty()) ask(std::exchange(statement_, {}));
     statement_.clear();
   }
@@ -180,6 +200,7 @@ class Repl {
       return attempt(is_sql ? std::string_view(asked.argument) : trimmed(line), [&] { command(asked); });
     }
     if (statement_.empty() && trimmed(line).empty()) return;
+    if (statement_.empty() && is_command_without_dot(trimmed(line))) return take("." + line);
     statement_ += line + "\n";
     if (Session::is_complete(statement_)) ask(std::exchange(statement_, {}));
   }
@@ -205,17 +226,19 @@ class Repl {
       progress_ = &progress;
       session_.set_progress([this] { tick(); });
       work();
-    } catch (const PagerQuit&) {
     } catch (const Error& error) {
-      fail(describe_sql_error(error, text));
+      fail(error, exit_code_of(error.kind()), text);
     } catch (const Failure& failure) {
-      fail(describe_sql_error(failure.error, text));
+      fail(failure.error, failure.code, text);
+    } catch (const std::bad_alloc&) {
+      fail(Error(ErrorKind::limit, {.what = "out of memory"}), exit_code::failed, text);
     } catch (const Interrupted& interrupted) {
-      if (!is_interactive_ || interrupted.exit_code != exit_code::interrupted) throw;
+      // Of a file that is read nothing more is run, either.
+      if (!is_interactive_ || read_depth_ > 0 || interrupted.exit_code != exit_code::interrupted) throw;
       fail("interrupted\n");
     }
     progress_ = nullptr;
-    is_paging_ = false;
+    pager_ = nullptr;
     forget_interrupt();
     session_.set_progress({});
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
@@ -224,7 +247,15 @@ class Repl {
 
   void tick() {
     check_interrupt();
-    if (!is_paging_) progress_->report_time();
+    if (pager_ == nullptr || !pager_->is_open()) return progress_->report_time();
+    if (pager_->has_quit()) throw NobodyReads{};  // Ctrl-C is the pager's: without this a long scan could not be left
+  }
+
+  void fail(const Error& error, int code, std::string_view text) {
+    if (is_interactive_ || !globals_.json) return fail(describe_sql_error(error, text));
+    has_failed_ = true;
+    output_.flush();
+    print_error(error, code, true);
   }
 
   void fail(const std::string& message) {
@@ -245,17 +276,22 @@ class Repl {
       if (!file) throw Error(ErrorKind::io, {.what = "cannot write the result", .file = path});
       return;
     }
+    output_.measure();
     format.columns = output_.columns();
     format.rows_max = is_interactive_ ? box_rows_max : 0;
     format.is_terminal = output_.is_terminal();
     Pager pager(output_, is_interactive_ ? pageable_lines() : 0);
-    use(format, [&](std::string_view text) {
-      progress_->clear();
-      pager.write(text);
-      is_paging_ = pager.is_open();
-      if (pager.is_closed()) throw PagerQuit{};
-    });
+    pager_ = &pager;
+    try {
+      use(format, [&](std::string_view text) {
+        progress_->clear();
+        pager.write(text);
+        if (pager.is_closed() || output_.is_closed()) throw NobodyReads{};
+      });
+    } catch (const NobodyReads&) {  // the rest of this result is not wanted; that is no failure
+    }
     pager.finish();
+    pager_ = nullptr;
   }
   void show_text(const std::string& text) {
     show([&](const SqlFormat&, const Write& write) { write(text); });
@@ -357,11 +393,11 @@ class Repl {
   void read_file(const std::string& path) {
     if (path.empty()) throw_usage(".read");
     std::ifstream file(path);
-    if (!file) throw Error(ErrorKind::not_found, {.what = "cannot read the statements", .file = path});
+    if (!file || std::filesystem::is_directory(path))
+      throw Error(ErrorKind::not_found, {.what = "cannot read the statements", .file = path, .wanted = "a file"});
     if (read_depth_ == read_depth_max) throw Error(ErrorKind::limit, {.what = "files read each other", .file = path});
-    ++read_depth_;
+    const Depth within(read_depth_);
     read(file);
-    --read_depth_;
   }
 
   void histogram(const std::string& argument) {
@@ -414,9 +450,9 @@ class Repl {
   std::string once_;              // where the next result goes
   std::string output_path_;       // where all results go
   Progress* progress_ = nullptr;  // of what runs
+  Pager* pager_ = nullptr;        // of what is shown
   bool is_interactive_ = false;
   bool is_timed_ = false;
-  bool is_paging_ = false;
   bool is_over_ = false;
   bool has_failed_ = false;
   int read_depth_ = 0;

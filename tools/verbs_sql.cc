@@ -1,6 +1,7 @@
 // sql: statements, and their rows.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -18,8 +19,12 @@ namespace {
 
 constexpr std::size_t box_rows_on_terminal = 40;
 
+struct NobodyReads {};  // the rest of a result
+
 std::string read_script(const std::string& path) {
   if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  if (std::filesystem::is_directory(path))
+    throw Error(ErrorKind::not_found, {.what = "cannot read the statements", .file = path, .wanted = "a file"});
   std::ifstream file(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(file), {}};
   if (file.good() || file.eof()) return text;
@@ -90,10 +95,14 @@ int run_sql(const Globals& globals, const SqlArguments& arguments, Output& outpu
     for (bool is_first = true; begin < text.size() && !output.is_closed();) {
       Rows rows = session.query(std::string_view(text).substr(begin));
       if (!is_first && !rows.columns().empty() && format.mode == SqlMode::box) output.write("\n");
-      print_rows(rows, format, [&](std::string_view line) { output.write(line); });
+      print_rows(rows, format, [&](std::string_view line) {
+        output.write(line);
+        if (output.is_closed()) throw NobodyReads{};
+      });
       is_first = is_first && rows.columns().empty();
       begin = text.size() - rows.rest().size();
     }
+  } catch (const NobodyReads&) {  // `| head` has its rows; that is no failure
   } catch (const Error& error) {
     output.flush();
     return tell(error, arguments, text, begin, output.is_json());

@@ -232,6 +232,21 @@ def test_a_pager_that_is_quit_early_ends_the_result(start):
     terminal.wait("five")
 
 
+def test_a_scan_without_rows_ends_when_its_pager_is_quit(start):
+    terminal = start(PAGER="head -n 3")
+    terminal.enter(".mode csv")
+    terminal.enter("WITH RECURSIVE t(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM t) SELECT i AS n FROM t WHERE i < 100;")
+    terminal.wait_for_prompt()
+    terminal.enter("SELECT 5 AS five;")
+    terminal.wait("five")
+
+
+def test_help_needs_no_dot(start):
+    terminal = start(PAGER="cat")
+    terminal.enter("help")
+    terminal.wait("sparkline")
+
+
 def test_an_error_points_at_its_token_and_suggests_a_name(start):
     terminal = start()
     terminal.enter("SELECT name, nrom FROM tensors('main');")
@@ -298,6 +313,22 @@ def test_an_error_of_a_command_points_into_its_statement(store):
                            "  SELECT step, nrom FROM history('main', 'scale')\n"
                            "               ^\n"
                            "hint: did you mean 'norm', 'ndim'?\n")
+
+
+def test_errors_are_json_when_results_are(store):
+    assert '"kind":"invalid_argument"' in feed(store, "SELECT nothing;\n", "--json").stderr
+
+
+def test_a_reader_that_goes_away_ends_an_endless_result(store):
+    endless = "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT i FROM t"
+    for command in (f"echo '.mode list\n{endless};' | {TENON} repl", f"{TENON} sql --mode list '{endless}'"):
+        done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True,
+                              env=environment("/nonexistent", TENON_STORE=str(store)), timeout=PATIENCE_S, check=False)
+        assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_a_folder_is_no_script(store, tmp_path):
+    assert "cannot read the statements" in feed(store, f".read {tmp_path}\n").stderr
 
 
 def test_once_and_output_send_results_to_files(store, tmp_path):
