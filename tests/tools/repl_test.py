@@ -124,8 +124,8 @@ def test_tab_completes_sql_revs_and_tensor_names(start):
     terminal.wait("tenon> SELECT")
     terminal.type(" name AS n FROM tens")
     terminal.keys("Tab")
-    terminal.wait("FROM tensor")  # which a column is called, too
-    terminal.type("s('ma")
+    terminal.wait("FROM tensors")
+    terminal.type("('ma")
     terminal.keys("Tab")
     terminal.wait("tensors('main")
     terminal.type("') WHERE name = 'layers.0.w")
