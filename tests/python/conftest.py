@@ -5,9 +5,13 @@ TENON_PYTHON     the folder with the package; else build/python of this tree
 
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
+
+# In the background of a script it would be ignored, and by all that the tests start, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = pathlib.Path(os.environ.get("TENON_PYTHON") or REPOSITORY / "build" / "python").resolve()

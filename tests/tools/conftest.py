@@ -6,10 +6,14 @@ Runs the binary that TENON_BINARY names, else build/tools/tenon.
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
+
+# In the background of a script it would be ignored, and by all that the tests start, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TENON = os.environ.get("TENON_BINARY", str(ROOT / "build/tools/tenon"))
