@@ -125,7 +125,10 @@ def test_ctrl_c_ends_a_statement_with_130(folder):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=folder.environment)
     time.sleep(0.5)  # within the endless statement, or before it: the signal is heeded in both
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    try:
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
 
 
