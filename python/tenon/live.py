@@ -162,9 +162,9 @@ class WeightSet(Mapping):
     def swap_into(self, model: Any, *, copy: bool = False, strict: bool = True) -> List[str]:
         """Puts the current weights into a torch module: those that it does not have yet. Call it between steps.
 
-        By pointer: parameters and buffers are replaced, without a copy. With ``copy``, values are copied into the tensors
-        that are there: addresses stay, for CUDA graphs and for what holds references. Returns the names that were
-        swapped. ``strict``: as in load_state_dict, names must match.
+        By pointer: parameters and buffers are replaced, without a copy (before torch 2.1 values are copied). With ``copy``,
+        values are copied into the tensors that are there: addresses stay, for CUDA graphs and for what holds references.
+        Returns the names that were swapped. ``strict``: as in load_state_dict, names must match.
         """
         import torch
         current, had = self.current, self._models.get(model, {})

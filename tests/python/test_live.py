@@ -137,7 +137,8 @@ def test_weights_are_swapped_into_a_module(store, copy):
     assert weights.update(60)
     assert weights.swap_into(served, copy=copy) == ["0.weight"]
     assert torch.equal(served(x), trained(x))
-    assert ([p.data_ptr() for p in served.parameters()] == addresses) == copy
+    can_assign = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 1)
+    assert ([p.data_ptr() for p in served.parameters()] == addresses) == (copy or not can_assign)
 
 
 def test_a_swap_keeps_ties_and_the_kind_of_parameters(store):

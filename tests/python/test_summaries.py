@@ -9,9 +9,15 @@ torch = pytest.importorskip("torch")
 
 import tenon
 
-FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn,
-          torch.float8_e5m2fnuz, torch.float8_e4m3fnuz]
-INTEGERS = [torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64, torch.uint64, torch.bool]
+
+def known(*names):
+    """Those that this release of torch has."""
+    return [getattr(torch, name) for name in names if hasattr(torch, name)]
+
+
+FLOATS = known("float64", "float32", "float16", "bfloat16", "float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz",
+               "float8_e4m3fnuz")
+INTEGERS = known("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
 COMPLEX = [torch.complex64, torch.complex128]
 COUNT = 30_011  # fills no vector and no block
 
