@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "query/tensor_handle.h"
+#include "tenon/snapshot_draft.h"
 
 namespace tenon {
 
@@ -46,30 +47,9 @@ std::optional<Values> SnapshotTensors::stored_values(std::uint32_t index) {
   return Values{.tensor = strided(opened().view(index)), .owner = opened_};
 }
 
-TensorRow FileTensors::row(std::uint32_t index) const noexcept {
-  const TensorDraft& tensor = draft_.tensors[index];
-  return {.name = tensor.name,
-          .dtype = tensor.dtype,
-          .kind = tensor.kind,
-          .requires_grad = tensor.requires_grad,
-          .is_conj = tensor.is_conj,
-          .is_neg = tensor.is_neg,
-          .slot = tensor.slot,
-          .object = tensor.object.value_or(index),
-          .storage_offset_bytes = tensor.storage_offset_bytes,
-          .shape = tensor.shape,
-          .stride = tensor.stride,
-          .wrapper = tensor.wrapper,
-          .quantizer = tensor.quantizer,
-          .param = tensor.param,
-          .global_shape = tensor.global_shape,
-          .global_offset = tensor.global_offset};
-}
+TensorRow FileTensors::row(std::uint32_t index) const noexcept { return as_row(draft_.tensors[index], index); }
 
-SlotRow FileTensors::slot(std::uint32_t index) const noexcept {
-  const SlotDraft& slot = draft_.slots[index];
-  return {.nbytes = slot.nbytes, .storage_dtype = slot.storage_dtype, .location = slot.location, .key = {}};
-}
+SlotRow FileTensors::slot(std::uint32_t index) const noexcept { return as_row(draft_.slots[index]); }
 
 std::optional<std::uint32_t> FileTensors::find(std::string_view name) const noexcept {
   const auto rows = order();

@@ -46,4 +46,27 @@ Draft make_draft(const Snapshot& snapshot) {
   return draft;
 }
 
+TensorRow as_row(const TensorDraft& tensor, std::uint32_t index) noexcept {
+  return {.name = tensor.name,
+          .dtype = tensor.dtype,
+          .kind = tensor.kind,
+          .requires_grad = tensor.requires_grad,
+          .is_conj = tensor.is_conj,
+          .is_neg = tensor.is_neg,
+          .slot = tensor.slot,
+          .object = tensor.object.value_or(index),
+          .storage_offset_bytes = tensor.storage_offset_bytes,
+          .shape = tensor.shape,
+          .stride = tensor.stride,
+          .wrapper = tensor.wrapper,
+          .quantizer = tensor.quantizer,
+          .param = tensor.param,
+          .global_shape = tensor.global_shape,
+          .global_offset = tensor.global_offset};
+}
+
+SlotRow as_row(const SlotDraft& slot) noexcept {
+  return {.nbytes = slot.nbytes, .storage_dtype = slot.storage_dtype, .location = slot.location, .key = {}};
+}
+
 }  // namespace tenon

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "tenon/name.h"
+#include "tenon/snapshot_draft.h"
 #include "tools/failure.h"
 #include "tools/target.h"
 #include "tools/text.h"
@@ -16,25 +17,6 @@ namespace tenon::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-TensorRow as_row(const TensorDraft& tensor, std::uint32_t index) {
-  return {.name = tensor.name,
-          .dtype = tensor.dtype,
-          .kind = tensor.kind,
-          .requires_grad = tensor.requires_grad,
-          .is_conj = tensor.is_conj,
-          .is_neg = tensor.is_neg,
-          .slot = tensor.slot,
-          .object = tensor.object.value_or(index),
-          .storage_offset_bytes = tensor.storage_offset_bytes,
-          .shape = tensor.shape,
-          .stride = tensor.stride,
-          .wrapper = tensor.wrapper,
-          .quantizer = tensor.quantizer,
-          .param = tensor.param,
-          .global_shape = tensor.global_shape,
-          .global_offset = tensor.global_offset};
-}
 
 // The rule of Snapshot::select: whole components only.
 bool is_under(std::string_view name, std::string_view prefix) {
@@ -154,8 +136,7 @@ TensorRow Content::row(std::uint32_t index) const noexcept {
 
 SlotRow Content::slot(std::uint32_t index) const noexcept {
   if (snapshot_) return snapshot_->slot(index);
-  const SlotDraft& slot = file_->draft().slots[index];
-  return {.nbytes = slot.nbytes, .storage_dtype = slot.storage_dtype, .location = slot.location, .key = {}};
+  return as_row(file_->draft().slots[index]);
 }
 
 std::optional<Statistics> Content::statistics(std::uint32_t index) const noexcept {
