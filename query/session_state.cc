@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -22,20 +21,6 @@ constexpr std::size_t open_files_max = 64;
 constexpr auto time_between_looks = std::chrono::milliseconds(2);
 
 }  // namespace
-
-RevPath split_rev(std::string_view text) {
-  constexpr std::array<std::string_view, 3> selectors = {"@step:", "@min:", "@max:"};
-  std::size_t from = 0;
-  const std::size_t at = text.find('@');
-  for (const std::string_view selector : selectors) {
-    if (at < text.find(':') && text.substr(at).starts_with(selector)) from = at + selector.size();
-  }
-  const std::size_t colon = text.find(':', from);
-  RevPath split{std::string(text.substr(0, colon)), {}};
-  if (colon != std::string_view::npos) split.path = text.substr(colon + 1);
-  if (split.rev.empty()) split.rev = "main";
-  return split;
-}
 
 std::string require_no_path(std::string_view text) {
   RevPath split = split_rev(text);

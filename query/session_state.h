@@ -19,17 +19,11 @@
 #include "store/bounded_cache.h"
 #include "store/catalog_snapshots.h"
 #include "tenon/query.h"
+#include "tenon/rev_path.h"
 #include "tenon/summary.h"
 
 namespace tenon {
 
-// "REV:PATH", as in the command.
-struct RevPath {
-  std::string rev;
-  std::string path;
-};
-// The rev ends at the first colon after its '@' value.
-RevPath split_rev(std::string_view text);
 // The rev alone; throws invalid_argument where a path follows.
 std::string require_no_path(std::string_view text);
 

@@ -1,6 +1,7 @@
 #include "store/rev.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <ctime>
 
@@ -8,10 +9,20 @@
 #include "store/suggest.h"
 #include "tenon/error.h"
 #include "tenon/name.h"
+#include "tenon/rev_path.h"
 
 namespace tenon {
 
 namespace {
+
+// Where the '@' value of a rev ends its own colon, e.g. after "step:"; `at` is just past the '@'.
+std::size_t skip_selector(std::string_view argument, std::size_t at) {
+  constexpr std::array<std::string_view, 3> selectors = {"step:", "min:", "max:"};
+  for (std::string_view selector : selectors) {
+    if (argument.substr(at).starts_with(selector)) return at + selector.size();
+  }
+  return at;
+}
 
 constexpr std::size_t id_digits_min = 4;
 constexpr std::size_t id_digits_max = 32;
@@ -226,6 +237,17 @@ SnapshotInfo select_from(const Walk& walk, const Rev& rev) {
   throw Error(ErrorKind::not_found, {.what = "'" + printable(rev.name) + "' has no ancestor that far back",
                                      .got = (last ? to_hex(last->id) : std::string("it")) + " is the first",
                                      .wanted = std::to_string(left + 1) + " more"});
+}
+
+RevPath split_rev(std::string_view argument) {
+  std::size_t colon = argument.find(':');
+  const std::size_t at = argument.find('@');
+  if (at < colon) colon = argument.find(':', skip_selector(argument, at + 1));
+  RevPath split{.rev = std::string(argument.substr(0, colon))};
+  split.has_path = colon != std::string_view::npos;
+  if (split.has_path) split.path = argument.substr(colon + 1);
+  if (split.rev.empty()) split.rev = "main";
+  return split;
 }
 
 }  // namespace tenon

@@ -2,9 +2,10 @@
 //
 //   NAME     a ref, a tag, or an id prefix of 4 or more hex digits; an exact ref or tag wins
 //   @VALUE   one of its first-parent ancestry, itself included:
-//            2026-11-20, 2026-11-20T1530, 2026-11-20T153012   the newest made before that day, minute or second was
-//            over (local time) step:1200                           the newest with that step min:KEY, max:KEY the one
-//            with the least or greatest number at KEY of its metadata; of equals the newest
+//            - 2026-11-20, 2026-11-20T1530, 2026-11-20T153012: the newest made before that day, minute or second was
+//              over (local time)
+//            - step:1200: the newest with that step
+//            - min:KEY, max:KEY: the one with the least or greatest number at KEY of its metadata; of equals the newest
 //   ~N       N first parents back from there
 //
 // Forgotten snapshots are not counted: what follows them takes their place.

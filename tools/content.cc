@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "tenon/name.h"
+#include "tenon/rev_path.h"
 #include "tenon/snapshot_draft.h"
 #include "tools/failure.h"
 #include "tools/target.h"
@@ -229,7 +230,7 @@ Opened open_content(const std::string& store, const std::string& argument) {
     const bool has_path = *end < argument.size();
     return {open_path(file), file, has_path ? argument.substr(*end + 1) : "", has_path};
   }
-  Target target = split_target(argument);
+  RevPath target = split_rev(argument);
   return {Content(open_rev(store, target.rev)), target.rev, target.path, target.has_path};
 }
 

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "tenon/query.h"
+#include "tenon/rev_path.h"
 #include "tools/repl_commands.h"
 #include "tools/sql_output.h"
 #include "tools/target.h"
@@ -83,7 +84,7 @@ std::optional<std::string> named_rev(std::string_view text) {
     const std::string_view head = text.substr(0, at);
     const std::size_t begin = at + 2, end = text.find('\'', begin);
     if (end == std::string_view::npos || !takes_rev(lower(head.substr(word_begin(head))))) continue;
-    return split_target(text.substr(begin, end - begin)).rev;
+    return split_rev(text.substr(begin, end - begin)).rev;
   }
   return std::nullopt;
 }
@@ -227,7 +228,7 @@ Completion ReplCompletion::target(std::string_view line, std::size_t begin) {
   if (begin == std::string_view::npos) begin = line.size();
   const std::string_view typed = line.substr(begin);
   if (typed.find(':') == std::string_view::npos) return among(revs(), line, begin);
-  const Target parts = split_target(typed);
+  const RevPath parts = split_rev(typed);
   if (!parts.has_path) return {};
   return among(tensors(parts.rev), line, line.size() - parts.path.size());
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <vector>
 
@@ -11,15 +10,6 @@ namespace tenon::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Where the '@' value of a rev ends its own colon, e.g. after "step:"; `at` is just past the '@'.
-std::size_t skip_selector(std::string_view argument, std::size_t at) {
-  constexpr std::array<std::string_view, 3> selectors = {"step:", "min:", "max:"};
-  for (std::string_view selector : selectors) {
-    if (argument.substr(at).starts_with(selector)) return at + selector.size();
-  }
-  return at;
-}
 
 bool is_store_name(const fs::path& path) { return path.filename() == ".tenon" || path.extension() == ".tenon"; }
 
@@ -71,18 +61,6 @@ std::optional<fs::path> find(const std::string& given, bool with_bundles) {
 }
 
 }  // namespace
-
-Target split_target(std::string_view argument) {
-  std::size_t colon = argument.find(':');
-  const std::size_t at = argument.find('@');
-  if (at < colon) colon = argument.find(':', skip_selector(argument, at + 1));
-  Target target;
-  target.has_path = colon != std::string_view::npos;
-  target.rev = argument.substr(0, colon);
-  if (target.has_path) target.path = argument.substr(colon + 1);
-  if (target.rev.empty()) target.rev = "main";
-  return target;
-}
 
 std::optional<std::filesystem::path> find_store(const std::string& given) { return find(given, true); }
 

@@ -6,6 +6,7 @@
 
 #include "tenon/diff.h"
 #include "tenon/name.h"
+#include "tenon/rev_path.h"
 #include "tools/failure.h"
 #include "tools/table.h"
 #include "tools/target.h"
@@ -25,7 +26,7 @@ struct Sides {
 };
 
 Sides open_sides(const Globals& globals, const DiffArguments& arguments) {
-  const Target older = split_target(arguments.older), newer = split_target(arguments.newer);
+  const RevPath older = split_rev(arguments.older), newer = split_rev(arguments.newer);
   if (older.has_path && newer.has_path && older.path != newer.path) {
     throw Error(ErrorKind::invalid_argument, {.what = "two different subtrees cannot be compared",
                                               .got = older.path + " and " + newer.path,

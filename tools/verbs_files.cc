@@ -10,6 +10,7 @@
 
 #include "tenon/formats.h"
 #include "tenon/name.h"
+#include "tenon/rev_path.h"
 #include "tenon/store.h"
 #include "tools/content.h"
 #include "tools/failure.h"
@@ -139,7 +140,7 @@ const std::vector<OutFormat>& out_formats() {
 const OutFormat& find_named(std::string_view name) { return *std::ranges::find(out_formats(), name, &OutFormat::name); }
 
 // By --format, else by the ending; what came from TorchScript goes on running.
-const OutFormat& find_format(const ExportArguments& arguments, const Target& target, const Snapshot& snapshot) {
+const OutFormat& find_format(const ExportArguments& arguments, const RevPath& target, const Snapshot& snapshot) {
   const std::string ending = fs::path(arguments.out).extension().string();
   const bool is_named = !arguments.format.empty();
   if (!is_named && ending == ".pt" && target.path.empty() && holds_torchscript(snapshot))
@@ -152,7 +153,7 @@ const OutFormat& find_format(const ExportArguments& arguments, const Target& tar
   refuse_format(arguments, ending);
 }
 
-void report_export(const ExportArguments& arguments, const Target& target, const OutFormat& format,
+void report_export(const ExportArguments& arguments, const RevPath& target, const OutFormat& format,
                    const Snapshot& snapshot, const ExportResult& result, Output& output) {
   const std::uint64_t nbytes = fs::file_size(arguments.out);
   if (output.is_json()) {
@@ -208,7 +209,7 @@ int run_import(const Globals& globals, const ImportArguments& arguments, Output&
 }
 
 int run_export(const Globals& globals, const ExportArguments& arguments, Output& output) {
-  const Target target = split_target(arguments.target);
+  const RevPath target = split_rev(arguments.target);
   const Snapshot snapshot = open_store(globals.store).snapshot(target.rev);
   const OutFormat& format = find_format(arguments, target, snapshot);
   ExportResult result;

@@ -10,6 +10,7 @@
 
 #include "tenon/name.h"
 #include "tenon/query.h"
+#include "tenon/rev_path.h"
 #include "tenon/summary.h"
 #include "tools/failure.h"
 #include "tools/histogram.h"
@@ -401,7 +402,7 @@ class Repl {
   }
 
   void histogram(const std::string& argument) {
-    const Target target = split_target(argument);
+    const RevPath target = split_rev(argument);
     if (argument.empty() || (target.has_path && target.path.empty())) throw_usage(".hist");
     // Without a colon it is a tensor of the rev in use.
     const Snapshot snapshot = store().snapshot(target.has_path ? target.rev : rev_);

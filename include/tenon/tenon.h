@@ -16,6 +16,7 @@
 #include "tenon/processes.h"
 #include "tenon/query.h"
 #include "tenon/retention.h"
+#include "tenon/rev_path.h"
 #include "tenon/rewrite.h"
 #include "tenon/slice.h"
 #include "tenon/snapshot.h"

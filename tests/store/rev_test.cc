@@ -5,9 +5,33 @@
 
 #include "store/meta.h"
 #include "store_fixture.h"
+#include "tenon/rev_path.h"
 
 namespace tenon::testing {
 namespace {
+
+std::string split(std::string_view argument) {
+  const RevPath target = split_rev(argument);
+  return target.rev + (target.has_path ? " | " + target.path : "");
+}
+
+TEST(RevPathTest, TheRevEndsAtTheFirstColon) {
+  EXPECT_EQ(split("main"), "main");
+  EXPECT_EQ(split("main~3:model/fc.weight"), "main~3 | model/fc.weight");
+  EXPECT_EQ(split("main:a:b"), "main | a:b");
+  EXPECT_EQ(split("main:"), "main | ");
+  EXPECT_EQ(split(":w"), "main | w");
+  EXPECT_EQ(split(""), "main");
+}
+
+TEST(RevPathTest, TheRevEndsAfterItsAtValue) {
+  EXPECT_EQ(split("main@step:1200"), "main@step:1200");
+  EXPECT_EQ(split("main@step:1200:model/fc"), "main@step:1200 | model/fc");
+  EXPECT_EQ(split("main@min:val_loss:w"), "main@min:val_loss | w");
+  EXPECT_EQ(split("main@2026-11-20T1530:w"), "main@2026-11-20T1530 | w");
+}
+
+TEST(RevPathTest, AnAtSignInThePathBelongsToThePath) { EXPECT_EQ(split("main:user@step:5"), "main | user@step:5"); }
 
 class RevHistoryTest : public StoreTest {
  protected:

@@ -11,29 +11,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string split(std::string_view argument) {
-  const Target target = split_target(argument);
-  return target.rev + (target.has_path ? " | " + target.path : "");
-}
-
-TEST(Target, TheRevEndsAtTheFirstColon) {
-  EXPECT_EQ(split("main"), "main");
-  EXPECT_EQ(split("main~3:model/fc.weight"), "main~3 | model/fc.weight");
-  EXPECT_EQ(split("main:a:b"), "main | a:b");
-  EXPECT_EQ(split("main:"), "main | ");
-  EXPECT_EQ(split(":w"), "main | w");
-  EXPECT_EQ(split(""), "main");
-}
-
-TEST(Target, TheRevEndsAfterItsAtValue) {
-  EXPECT_EQ(split("main@step:1200"), "main@step:1200");
-  EXPECT_EQ(split("main@step:1200:model/fc"), "main@step:1200 | model/fc");
-  EXPECT_EQ(split("main@min:val_loss:w"), "main@min:val_loss | w");
-  EXPECT_EQ(split("main@2026-11-20T1530:w"), "main@2026-11-20T1530 | w");
-}
-
-TEST(Target, AnAtSignInThePathBelongsToThePath) { EXPECT_EQ(split("main:user@step:5"), "main | user@step:5"); }
-
 // A folder of its own as working folder, without TENON_STORE.
 class FindStore : public testing::Test {
  protected:
