@@ -9,17 +9,15 @@ end every worker has the last step, and verify finds nothing.
 """
 
 import argparse
-import os
 import pathlib
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from oracle import Tenon, Violation
+from oracle import Tenon, Violation, work_folder
 
 WORKERS = 8
 MODES = ("shared", "private", "copy")
@@ -224,8 +222,7 @@ def main():
     arguments = parse_arguments()
     steps = STEPS_SMOKE if arguments.smoke else arguments.steps
     stopped_s = STOPPED_S_SMOKE if arguments.smoke else arguments.stopped
-    base = arguments.work or ("/dev/shm" if os.path.isdir("/dev/shm") else None)
-    work = pathlib.Path(tempfile.mkdtemp(prefix="tenon-follow-", dir=base)).resolve()
+    work = work_folder("follow", arguments.work)
     follow = Follow(arguments.build.resolve(), work, steps, stopped_s, arguments.seed)
     try:
         follow.begin()

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 import zipfile
 
@@ -15,6 +16,13 @@ NO_STORE = 10
 TIMEOUT_S = 120
 # What may be said of a store to which an injected error happened; damage (4) and usage (2) may not.
 ERRORS_OF_FAULTS = {1, 3, 11}
+
+
+def work_folder(name, given):
+    """A new folder in `given`; else on tmpfs if there is one."""
+    if given is None and os.path.isdir("/dev/shm"):
+        given = "/dev/shm"
+    return pathlib.Path(tempfile.mkdtemp(prefix=f"tenon-{name}-", dir=given)).resolve()
 
 
 class Violation(Exception):

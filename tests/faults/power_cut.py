@@ -18,12 +18,11 @@ import pathlib
 import random
 import shutil
 import sys
-import tempfile
 import threading
 import time
 
 from crash_model import Record, build, digest_of, read_tree, tears, write_tree
-from oracle import Oracle, Tenon, Violation, describe, run_all
+from oracle import Oracle, Tenon, Violation, describe, run_all, work_folder
 from scenarios import FIRST, INIT, KNOWN, NAMES, SECOND, on_store
 
 STATES_FULL = 20000
@@ -332,8 +331,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     tenon = Tenon(arguments.build)
-    base = arguments.work or (pathlib.Path("/dev/shm") if os.path.isdir("/dev/shm") else None)
-    work = pathlib.Path(tempfile.mkdtemp(prefix="tenon-power-cut-", dir=base)).resolve()
+    work = work_folder("power-cut", arguments.work)
     try:
         return (catch_bugs if arguments.seeded_bugs else cut_power)(tenon, work, arguments)
     finally:

@@ -1,7 +1,6 @@
 """What is going on when the fault strikes: a store to begin with, one command, and the states before and after."""
 
 import dataclasses
-import pathlib
 import shutil
 
 from checkpoint import Checkpoint

@@ -9,7 +9,6 @@ everything, gc leaves nothing to reclaim, a commit works.
 """
 
 import argparse
-import os
 import pathlib
 import random
 import re
@@ -17,11 +16,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 from checkpoint import Checkpoint
-from oracle import Tenon, Violation
+from oracle import Tenon, Violation, work_folder
 
 WORKERS = 8
 STOPPED_S_MAX = 1.5
@@ -159,8 +157,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     seconds = SECONDS_SMOKE if arguments.smoke else arguments.seconds
-    base = arguments.work or ("/dev/shm" if os.path.isdir("/dev/shm") else None)
-    work = pathlib.Path(tempfile.mkdtemp(prefix="tenon-soak-", dir=base)).resolve()
+    work = work_folder("soak", arguments.work)
     soak = Soak(arguments.build.resolve(), work, arguments.seed)
     try:
         soak.run(seconds)

@@ -15,11 +15,10 @@ import random
 import re
 import shutil
 import sys
-import tempfile
 import threading
 import time
 
-from oracle import ERRORS_OF_FAULTS, Oracle, Tenon, Violation, describe, run_all
+from oracle import ERRORS_OF_FAULTS, Oracle, Tenon, Violation, describe, run_all, work_folder
 from scenarios import KNOWN, NAMES, all_scenarios
 
 MODES = ["kill", "torn", "short", "short+", "eintr", "enospc", "enospc+", "eio", "eio+", "failsync", "failsync+"]
@@ -249,12 +248,6 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def work_folder(given):
-    if given is None and os.path.isdir("/dev/shm"):
-        given = "/dev/shm"
-    return pathlib.Path(tempfile.mkdtemp(prefix="tenon-sweep-", dir=given)).resolve()
-
-
 def plan(sweep, scenarios, modes, limit):
     cases = []
     for scenario in scenarios:
@@ -270,7 +263,7 @@ def main():
     arguments = parse_arguments()
     tenon = Tenon(arguments.build)
     scenarios = [one for one in all_scenarios() if arguments.only in one.name]
-    work = work_folder(arguments.work)
+    work = work_folder("sweep", arguments.work)
     begin = time.monotonic()
     try:
         sweep = Sweep(tenon, work, arguments.keep)
